@@ -1,0 +1,35 @@
+# `make demo` and `make test` are all a newcomer needs; both call `setup` by themselves.
+PY := .venv/bin/python
+
+.PHONY: setup demo test test-unit test-cluster lint lock clean
+
+setup: .venv/.installed
+	@python3 -m sandbox build
+
+.venv/.installed: requirements/dev.txt pyproject.toml
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+lock: ## refresh the pinned versions and their hashes from pyproject.toml
+	.venv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --upgrade pyproject.toml -o requirements/run.txt
+	.venv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --upgrade --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+
+lint: .venv/.installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+test-unit: .venv/.installed
+	$(PY) -m pytest tests/unit
+
+test: setup lint
+	$(PY) -m pytest -n 4 --dist worksteal tests
+
+demo: setup
+	$(PY) -m demo
+
+clean:
+	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""A GitOps daemon: one transaction over Kubernetes and Terraform, with automatic rollback."""
