@@ -1,0 +1,184 @@
+"""What a stack remembers: in the cluster, to rebuild a lost host, and on the host, to mend a crash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gitopsd.model.ids import UnitId
+from gitopsd.model.live import LiveObject
+from gitopsd.model.plan import Action, Postponed
+from gitopsd.model.run import RunKind
+from gitopsd.model.units import Manifest, Order
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """A commit whose run passed every gate."""
+
+    commit: str
+    digest: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The run that has effects now, or had when the host was lost. Written before its first effect."""
+
+    run: str
+    kind: RunKind
+    commit: str
+    digest: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A desired digest whose run failed for a cause in the commit."""
+
+    digest: str
+    commit: str
+    run: str
+    reason: str
+    at: str
+    unit: str = ""
+
+
+class HoldReason(StrEnum):
+    """Why a stack waits."""
+
+    SOURCE = "source"  # branch, path or stack file missing, repository empty
+    BLOCKED = "blocked"  # the environment
+    QUARANTINED = "quarantined"
+    APPROVAL = "approval"
+    ROLLBACK_FAILED = "rollback-failed"
+    FAILED = "failed"  # onFailure: hold
+    INSTANCE = "instance"  # another instance owns the stack
+    FLAPPING = "flapping"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A reason to wait; `by` is who set it: `gitopsd` or a person. `detail` says what lifts it."""
+
+    reason: HoldReason
+    since: str
+    by: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobDone:
+    """A Job that finished: it is never run again for the same digest of its spec."""
+
+    unit: UnitId
+    digest: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditHead:
+    """The newest entry of the audit chain; seq 0 with an empty hash is a chain without entries."""
+
+    seq: int = 0
+    hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the parent in each cluster carries. The copy with the highest generation is the true one.
+
+    `good` is newest first and never empty once a run was good.
+    """
+
+    stack: str
+    instance: str
+    source: str
+    generation: int = 0
+    good: tuple[Good, ...] = ()
+    attempting: Attempt | None = None
+    quarantine: tuple[Quarantined, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    jobs: tuple[JobDone, ...] = ()
+    audit: AuditHead = AuditHead()
+    kinds: tuple[str, ...] = ()  # Kind.group of every member: where a rebuild has to look
+    namespaces: tuple[str, ...] = ()
+
+    def quarantined(self, digest: str) -> Quarantined | None:
+        return next((q for q in self.quarantine if q.digest == digest), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What the API server answered when a unit was last applied or found equal: the inventory's entry for it.
+
+    `metadata` is the answer's metadata (uid, resourceVersion, generation, labels, annotations, managedFields):
+    what drift is judged against. `certain` is false between the intent and the outcome: nothing is known then.
+    """
+
+    unit: UnitId
+    component: str
+    order: Order
+    digest: str
+    uid: str
+    resource_version: str
+    api_version: str
+    at: str
+    metadata: Manifest = field(default_factory=dict)
+    certain: bool = True
+
+    @classmethod
+    def of(cls, live: LiveObject, *, component: str, order: Order, digest: str, at: str) -> Baseline:
+        return cls(
+            unit=live.id,
+            component=component,
+            order=order,
+            digest=digest,
+            uid=live.uid,
+            resource_version=live.resource_version,
+            api_version=str(live.body.get("apiVersion", "")),
+            at=at,
+            metadata=live.metadata,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Dirty:
+    """A unit that was touched and not yet found good by a gate.
+
+    `created` and `uid` say whether (and as what) a run since the last good one made it: only that may be removed
+    by a rollback. `before` holds the former values of an adopted object's fields that we changed, if they may be kept.
+    """
+
+    unit: UnitId
+    run: str
+    action: Action
+    order: Order
+    component: str
+    created: bool = False
+    uid: str = ""
+    before: Manifest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An effect that is about to be tried; without its outcome nobody knows whether it happened."""
+
+    run: str
+    unit: UnitId
+    action: Action
+    order: Order
+    component: str
+    digest: str
+    live_uid: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class StackState:
+    """All that the host knows of a stack."""
+
+    memory: Memory
+    dirty: tuple[Dirty, ...] = ()
+    intents: tuple[Intent, ...] = ()
+    postponed: tuple[Postponed, ...] = ()

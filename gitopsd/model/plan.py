@@ -1,0 +1,133 @@
+"""A plan: everything that a run will do, as data. It is printed, stored and applied as it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from gitopsd.model.ids import UnitId
+from gitopsd.model.units import Order, Origin
+
+
+class Action(StrEnum):
+    """What is done to a unit."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    ADOPT = "adopt"
+    RECREATE = "recreate"
+    DELETE = "delete"
+    RELEASE = "release"  # forget it: our marks come off, the object stays
+
+
+class Edit(StrEnum):
+    """What happens to one field."""
+
+    ADD = "add"
+    REMOVE = "remove"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field's change. `masked` values were never put in here: `before` and `after` are None then."""
+
+    path: str
+    edit: Edit
+    before: Any = None
+    after: Any = None
+    masked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One unit's change.
+
+    `digest` is the wish it fulfils ("" for a deletion); `live_uid` is what was live when it was planned ("" for
+    nothing). `deferred` says why the details are known only at its wave. `reason` is why the unit is in the plan.
+    """
+
+    unit: UnitId
+    action: Action
+    component: str
+    order: Order
+    digest: str = ""
+    live_uid: str = ""
+    reason: str = ""
+    deferred: str = ""
+    diff: tuple[FieldChange, ...] = ()
+    overrides: tuple[str, ...] = ()
+    adopted_from: str = ""
+    warnings: tuple[str, ...] = ()
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Changes that may be made at the same time.
+
+    `gated`: everything dirty so far has to be healthy before the next layer; otherwise it is enough that what the
+    next layer needs is usable (a CRD established, a namespace active).
+    """
+
+    changes: tuple[Change, ...]
+    gated: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """All changes of one (component wave, object wave), in layers by dependency."""
+
+    order: Order
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """A deletion that is wanted but waits: for approval, for its owner, for the API server."""
+
+    unit: UnitId
+    reason: str
+    since: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Something that a person has to allow before the first effect; bound to the digest of what it gates."""
+
+    digest: str
+    summary: str
+    units: tuple[UnitId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that one run will do. `first` is deleted before the waves, `prune` after them, both in their order."""
+
+    stack: str
+    commit: str
+    digest: str
+    waves: tuple[Wave, ...] = ()
+    first: tuple[Change, ...] = ()
+    prune: tuple[Change, ...] = ()
+    postponed: tuple[Postponed, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def applies(self) -> Iterator[Change]:
+        """Every change of the waves, in order."""
+        for wave in self.waves:
+            for layer in wave.layers:
+                yield from layer.changes
+
+    def changes(self) -> Iterator[Change]:
+        """Every change, in the order in which they are made."""
+        yield from self.first
+        yield from self.applies()
+        yield from self.prune
+
+    @property
+    def empty(self) -> bool:
+        return next(self.changes(), None) is None

@@ -1,0 +1,238 @@
+"""The outside world as the rest of the program sees it. Adapters implement these; tests simulate them.
+
+Unless a method says otherwise, whatever cannot be found out raises `EnvironmentFault`: no method answers "absent",
+"empty" or "no" for a question that it could not ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from gitopsd.model.audit import AuditEvent
+from gitopsd.model.ids import UnitId
+from gitopsd.model.live import Absence, Accepted, Catalog, Deletion, LiveObject, Rejection, Workload
+from gitopsd.model.memory import AuditHead, Baseline, Dirty, Hold, Intent, Memory, StackState
+from gitopsd.model.plan import Plan, Postponed
+from gitopsd.model.run import Observation, Outcome, RunRecord
+from gitopsd.model.units import Manifest, Revision
+
+
+class Clock(Protocol):
+    """Time. `now` is for people (UTC), `monotonic` for durations, in seconds."""
+
+    def now(self) -> datetime: ...
+
+    def monotonic(self) -> float: ...
+
+
+# ---------------------------------------------------------------- git
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TreeEntry:
+    """A file of a commit; `mode` is git's (`100644`, `120000` for a symlink), `oid` names its bytes."""
+
+    path: str
+    mode: str
+    oid: str
+    size: int = -1
+
+
+class SourceTree(Protocol):
+    """The files of one commit, read from the object database. Paths are relative to the repository's root, with `/`."""
+
+    @property
+    def commit(self) -> str: ...
+
+    def oid(self, path: str) -> str | None:
+        """The object id of a file or directory ("" and "." are the root); None if the commit has no such path."""
+
+    def files(self, under: str = "") -> tuple[TreeEntry, ...]:
+        """Every file below a directory, sorted by path."""
+
+    def read(self, entries: Sequence[TreeEntry]) -> dict[str, bytes]:
+        """Contents by path, in one conversation with git."""
+
+    def export(self, destination: Path, paths: Iterable[str]) -> None:
+        """Write the files below `paths` under `destination`. A symlink that leaves the tree raises CommitError."""
+
+
+class Source(Protocol):
+    """One branch of one repository, mirrored on this host. Safe to use from several threads."""
+
+    @property
+    def name(self) -> str: ...
+
+    def fetch(self) -> str:
+        """Ask the remote and return the branch's head. Raises EnvironmentFault when the server cannot be asked and
+        NeedsPerson when it answered but the branch is missing or the repository empty."""
+
+    def head(self) -> str | None:
+        """The head as of the last fetch; None before the first one."""
+
+    def revision(self, commit: str) -> Revision: ...
+
+    def resolve(self, name: str) -> str:
+        """The full id of a commit, branch or tag of the mirror. Raises UsageError if there is none."""
+
+    def tree(self, commit: str) -> SourceTree: ...
+
+    def between(self, old: str, new: str, limit: int = 200) -> tuple[Revision, ...]:
+        """The commits that `new` has and `old` has not, oldest first; all of `new`'s if `old` is unknown here."""
+
+    def has(self, commit: str) -> bool: ...
+
+    def keep(self, stack: str, commits: Sequence[str]) -> None:
+        """Hold these commits (newest first) against gc as `refs/gitopsd/good/STACK/N`, and no others."""
+
+
+class BlobCache(Protocol):
+    """Parsed contents by a key that covers everything they depend on. Losing it costs time only."""
+
+    def get(self, keys: Sequence[str]) -> dict[str, bytes]: ...
+
+    def put(self, items: Mapping[str, bytes]) -> None: ...
+
+
+# ---------------------------------------------------------------- Kubernetes
+
+
+class Cluster(Protocol):
+    """One Kubernetes cluster. Safe to use from several threads; every request has a timeout and transient failures
+    were already retried when EnvironmentFault is raised. Its text names the cluster, and for a 403 the RBAC rule."""
+
+    @property
+    def name(self) -> str: ...
+
+    def uid(self) -> str:
+        """The uid of kube-system: which cluster this is, whatever it is called."""
+
+    def catalog(self, *, refresh: bool = False) -> Catalog: ...
+
+    def get(self, unit: UnitId, api_version: str = "") -> LiveObject | Absence:
+        """One object; in the given version, or in the one the server prefers."""
+
+    def apply(self, unit: UnitId, manifest: Manifest, *, dry_run: bool = False) -> Accepted | Rejection:
+        """Server-side apply with force and strict validation. A dry run also sorts a 422 by two more dry runs."""
+
+    def dry_run_pod(self, unit: UnitId, pod: Manifest) -> Rejection | None:
+        """Whether a pod of this workload would be admitted now; None if so."""
+
+    def patch(self, unit: UnitId, operations: Sequence[Mapping[str, Any]]) -> LiveObject | Absence | Rejection:
+        """A JSON patch (RFC 6902), not retried: put a `test` operation first where it must not hit another object."""
+
+    def delete(self, unit: UnitId, *, uid: str, resource_version: str) -> Deletion:
+        """Delete in the background, only if uid and resourceVersion are still these."""
+
+    def members(self, applyset: str, group_kinds: Iterable[str]) -> tuple[LiveObject, ...]:
+        """Metadata of every object of these kinds (`Kind.group`) that carries the label of this ApplySet."""
+
+    def list(self, group: str, kind: str, namespace: str = "", *, limit: int = 0) -> tuple[LiveObject, ...]:
+        """Metadata of every object of a kind."""
+
+    def workloads(self, units: Sequence[UnitId]) -> dict[UnitId, Workload | Absence]:
+        """Objects with what they control, for the gate."""
+
+    def load_memory(self, stack: str) -> Memory | None:
+        """The parent of a stack; None if this cluster has none."""
+
+    def save_memory(self, memory: Memory) -> None:
+        """Write the parent, making it and its namespace if needed; never touches an object of somebody else."""
+
+    def hold_lease(self, stack: str, instance: str) -> None:
+        """Take or renew the lease of a stack. Raises NeedsPerson if another instance holds it."""
+
+    def release_lease(self, stack: str, instance: str) -> None: ...
+
+
+# ---------------------------------------------------------------- the host's own record
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Everything that one outcome changes in the record, in one transaction.
+
+    `baseline` replaces the unit's; `forget` removes it (the unit is gone or no longer ours); `dirty` marks it touched.
+    """
+
+    outcome: Outcome
+    baseline: Baseline | None = None
+    forget: bool = False
+    dirty: Dirty | None = None
+
+
+class Record(Protocol):
+    """The host's durable memory. Every method is one transaction, on disk when it returns; safe from several threads.
+    Audit events given to a method are part of its transaction and reach the audit file at once or at the next start."""
+
+    def state(self, stack: str) -> StackState | None:
+        """None for a stack that this host has never seen."""
+
+    def baselines(self, stack: str) -> dict[UnitId, Baseline]: ...
+
+    def save_memory(self, memory: Memory, events: Sequence[AuditEvent] = ()) -> Memory:
+        """Store the memory with its generation raised by one and the audit head of now, and return it."""
+
+    def adopt_memory(self, memory: Memory) -> None:
+        """Store a memory found in a cluster exactly as it is."""
+
+    def set_holds(self, stack: str, holds: Sequence[Hold], events: Sequence[AuditEvent] = ()) -> None:
+        """Replace the stack's holds in the stored memory, without raising its generation."""
+
+    def set_postponed(self, stack: str, postponed: Sequence[Postponed]) -> None: ...
+
+    def begin(self, run: RunRecord, events: Sequence[AuditEvent] = ()) -> None: ...
+
+    def save_plan(self, run: str, plan: Plan) -> None: ...
+
+    def intend(self, stack: str, intents: Sequence[Intent]) -> None:
+        """Before any effect: the units' baselines become uncertain until their outcome."""
+
+    def conclude(self, stack: str, run: str, effects: Sequence[Effect], events: Sequence[AuditEvent] = ()) -> None:
+        """After effects: outcomes, baselines, dirty marks; the units' intents end."""
+
+    def rebase(self, stack: str, baselines: Sequence[Baseline], forget: Sequence[UnitId] = ()) -> None:
+        """Correct baselines by what was observed, outside any run's effects; ends the units' intents."""
+
+    def observed(self, run: str, observations: Sequence[Observation]) -> None:
+        """Replace what the gate saw last of these subjects."""
+
+    def finish(self, run: RunRecord, events: Sequence[AuditEvent] = ()) -> None:
+        """Store verdict, reason, leftovers and times of a run."""
+
+    def clean(self, stack: str, units: Sequence[UnitId]) -> None:
+        """These units are good: no longer dirty."""
+
+    def soil(self, stack: str, dirty: Sequence[Dirty]) -> None:
+        """Mark units dirty without an outcome (a crash left an intent)."""
+
+    def audit(self, events: Sequence[AuditEvent]) -> AuditHead: ...
+
+    def run(self, run: str) -> RunRecord | None: ...
+
+    def runs(self, stack: str = "", limit: int = 50) -> tuple[RunRecord, ...]:
+        """Newest first, without plan, outcomes and observations."""
+
+
+# ---------------------------------------------------------------- while a run goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Why a run should end at its next safe point: `superseded_by` a newer commit, or the process stops (None)."""
+
+    superseded_by: str | None = None
+
+
+class Attention(Protocol):
+    """How a long wait learns that it is no longer wanted."""
+
+    def interrupt(self) -> Interrupt | None:
+        """Asked at safe points only."""
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but wake early when there may be an interrupt."""

@@ -1,0 +1,94 @@
+"""A stack as its file describes it, validated and with every default filled in. Times are in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gitopsd.model.ids import DEFAULT_CLUSTER
+
+
+class OnFailure(StrEnum):
+    """What follows a failed gate."""
+
+    ROLLBACK = "rollback"
+    HOLD = "hold"
+
+
+class DriftMode(StrEnum):
+    """What follows drift."""
+
+    HEAL = "heal"
+    REPORT = "report"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCheck:
+    """A URL that has to answer with `status` before the component's wave is good."""
+
+    url: str
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class GateSpec:
+    """How long a wave may take to become healthy and how long it has to stay so, both in seconds."""
+
+    timeout: float = 300.0
+    stable_for: float = 0.0
+    checks: tuple[HttpCheck, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesComponent:
+    """A directory of manifests; `path` is relative to the repository's root, `line` is where the stack file has it."""
+
+    name: str
+    path: str
+    cluster: str = DEFAULT_CLUSTER
+    namespace: str = ""
+    wave: int = 0
+    depends_on: tuple[str, ...] = ()
+    adopt: tuple[str, ...] = ()
+    gate: GateSpec = GateSpec()
+    line: int | None = None
+
+
+Component = KubernetesComponent
+"""A Terraform component will be the second member."""
+
+
+@dataclass(frozen=True, slots=True)
+class PruneLimit:
+    """At most max(5, count) or max(5, percent of the stack's units) deletions without approval."""
+
+    count: int | None = None
+    percent: float | None = 20.0
+
+    def allows(self, deletions: int, tracked: int) -> bool:
+        limit = self.count if self.count is not None else int(tracked * (self.percent or 0.0) / 100)
+        return deletions <= max(5, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class StackSpec:
+    """One stack. `section` is its part of the stack file as canonical JSON: it is an input of the desired digest."""
+
+    name: str
+    source: str
+    file: str
+    components: tuple[Component, ...]
+    on_failure: OnFailure = OnFailure.ROLLBACK
+    drift: DriftMode = DriftMode.HEAL
+    prune: PruneLimit = PruneLimit()
+    approval_timeout: float = 3600.0
+    section: str = ""
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def component(self, name: str) -> Component:
+        return next(c for c in self.components if c.name == name)
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(c.cluster for c in self.components))
