@@ -1,0 +1,81 @@
+"""What is known of one stack at one moment: the input of everything that shows its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gitopsd.model.ids import UnitId
+from gitopsd.model.live import Assessment
+from gitopsd.model.memory import StackState
+from gitopsd.model.plan import Postponed
+from gitopsd.model.run import RunRecord
+
+
+class Phase(StrEnum):
+    """Where a stack stands, in one word. When several are true, the first of this list is shown."""
+
+    RUNNING = "Running"
+    ROLLING_BACK = "RollingBack"
+    FAILED = "Failed"  # live is neither good nor desired, or a rollback failed
+    HELD = "Held"  # desired is not live, and a hold is the reason
+    SYNCED = "Synced"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The newest commit that the source asks for. `digest` is "" as long as it could not be computed."""
+
+    commit: str
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitHealth:
+    """The health of a unit, and since when (ISO 8601, UTC) it has been this, for the same reason."""
+
+    assessment: Assessment
+    since: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitDrift:
+    """A unit whose live state is not what was applied: since when it is known, and which fields by whom."""
+
+    since: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StackFacts:
+    """Everything that the host knows of a stack now.
+
+    `state` is None for a stack that never had a run here. `current` is the run that goes on, `last` the newest one
+    that ended. `health` has the units that were looked at; the others of the `tracked` ones are of unknown health.
+    `orphans` are deletions that the API server took but whose finalizers are not done. `progress` is a short sentence
+    about what the current run does ("wave 10: waiting for Deployment.apps/web/api").
+    """
+
+    name: str
+    source: str
+    state: StackState | None = None
+    desired: Wanted | None = None
+    current: RunRecord | None = None
+    last: RunRecord | None = None
+    health: Mapping[UnitId, UnitHealth] = field(default_factory=dict)
+    drifted: Mapping[UnitId, UnitDrift] = field(default_factory=dict)
+    tracked: int = 0
+    orphans: tuple[Postponed, ...] = ()
+    progress: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonInfo:
+    """The process that looks after the stacks. `since` is when it started (ISO 8601, UTC); None while none runs."""
+
+    running: bool
+    pid: int | None = None
+    version: str = ""
+    since: str | None = None
