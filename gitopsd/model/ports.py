@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 from gitopsd.model.audit import AuditEvent
 from gitopsd.model.ids import UnitId
-from gitopsd.model.live import Absence, Accepted, Catalog, Deletion, LiveObject, Rejection, Workload
+from gitopsd.model.live import Absence, Accepted, Assessment, Catalog, Deletion, LiveObject, Rejection, Workload
 from gitopsd.model.memory import AuditHead, Baseline, Dirty, Hold, Intent, Memory, StackState
 from gitopsd.model.plan import Plan, Postponed
 from gitopsd.model.run import Observation, Outcome, RunRecord
+from gitopsd.model.spec import HttpCheck
 from gitopsd.model.units import Manifest, Revision
 
 
@@ -147,6 +148,12 @@ class Cluster(Protocol):
         """Take or renew the lease of a stack. Raises NeedsPerson if another instance holds it."""
 
     def release_lease(self, stack: str, instance: str) -> None: ...
+
+
+class Probe(Protocol):
+    """Asks one URL. Never raises: what it cannot reach is not healthy yet."""
+
+    def __call__(self, check: HttpCheck) -> Assessment: ...
 
 
 # ---------------------------------------------------------------- the host's own record

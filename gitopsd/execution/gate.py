@@ -1,0 +1,155 @@
+"""What must hold after a wave: the dirty units healthy, the stack's own checks green, for as long as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import structlog
+
+from gitopsd.execution.clocks import SETTLED, Watch
+from gitopsd.execution.session import Session
+from gitopsd.kinds.builtin import gates
+from gitopsd.kinds.health import assess
+from gitopsd.model.errors import EnvironmentFault
+from gitopsd.model.ids import UnitId
+from gitopsd.model.live import Absence, Assessment, Health, Workload
+from gitopsd.model.plan import Change
+from gitopsd.model.run import Observation
+from gitopsd.model.spec import HttpCheck
+
+log = structlog.get_logger("gitopsd.gate")
+
+FIRST_LOOK, SLOWEST_LOOK = 0.2, 1.0
+"""Seconds between two looks at the cluster: quick at first, for most waves are healthy at once."""
+
+USABLE_KINDS = frozenset({"CustomResourceDefinition", "Namespace", "APIService"})
+"""Kinds that others cannot even be sent without."""
+
+
+class GateFailure(Exception):  # noqa: N818 - a verdict, not an error
+    """A gate that did not hold; `unit` is None when one of the stack's own checks failed."""
+
+    def __init__(self, reason: str, unit: UnitId | None) -> None:
+        super().__init__(reason)
+        self.reason, self.unit = reason, unit
+
+
+class Gate:
+    """The gates of one run. `excused` is what was degraded before it, and how."""
+
+    def __init__(self, session: Session, excused: Mapping[UnitId, Assessment]) -> None:
+        self.session, self.excused = session, excused
+
+    def watch(self, units: Iterable[UnitId], *, unfinished: Collection[str]) -> None:
+        """Return when everything watched is good; checks of components with more to come (`unfinished`) wait.
+
+        Raises GateFailure, or Interrupted: a gate is a safe point.
+        """
+        watched = {u: w for u in units if (w := self._watch(u)) is not None}
+        components = {self.session.units[u].component for u in watched} - set(unfinished)
+        checks = {
+            check: Watch(c.gate.timeout, c.gate.stable_for)
+            for c in self.session.spec.components
+            if c.name in components
+            for check in c.gate.checks
+        }
+        self._until_good(watched, checks)
+
+    def wait_usable(self, changes: Sequence[Change]) -> None:
+        """Return when what the next layer needs of these changes can be used. Raises GateFailure or Interrupted."""
+        self._until_good(
+            {
+                c.unit: self.session.clocks.watch(c.unit, c.digest, self.session.spec.component(c.component).gate)
+                for c in changes
+                if c.unit.kind in USABLE_KINDS
+            },
+            {},
+        )
+
+    def healthy_now(self) -> dict[UnitId, tuple[int, int]]:
+        """Every gating unit of the stack that is healthy at this moment, with its order."""
+        gating = [u for u in self.session.units if self._gates(u)]
+        seen = self.session.through_faults(lambda: look(self.session, gating), interruptible=True)
+        return {u: self.session.units[u].order for u, found in seen.items() if found.health in SETTLED}
+
+    # ------------------------------------------------------------ the loop
+
+    def _watch(self, unit: UnitId) -> Watch | None:
+        if not self._gates(unit):
+            return None
+        wanted = self.session.units[unit]
+        return self.session.clocks.watch(unit, wanted.digest, self.session.spec.component(wanted.component).gate)
+
+    def _gates(self, unit: UnitId) -> bool:
+        wanted = self.session.units.get(unit)
+        return wanted is not None and gates(unit.group, unit.kind, wanted.options.gate, wanted.manifest)
+
+    def _until_good(self, units: Mapping[UnitId, Watch], checks: Mapping[HttpCheck, Watch]) -> None:
+        if not units and not checks:
+            return
+        delay, last_look = FIRST_LOOK, None
+        while True:
+            self.session.safe_point()
+            seen = self._look(list(units))
+            now = self.session.clock.monotonic()
+            elapsed = now - last_look if seen is not None and last_look is not None else 0.0
+            last_look = now if seen is not None else None
+            if seen is not None:
+                self._take_in(units, seen, elapsed)
+                for check, watch in checks.items():
+                    watch.look(self.session.probe(check), elapsed)
+                self._record(units, checks)
+                if self._verdict(units, checks):
+                    return
+            self.session.try_lease()
+            self.session.attention.wait(delay)
+            delay = min(delay * 1.5, SLOWEST_LOOK)
+
+    def _look(self, units: Sequence[UnitId]) -> dict[UnitId, Assessment] | None:
+        """One look; None while the gate is blind, and its time stands still."""
+        try:
+            seen = look(self.session, units)
+        except EnvironmentFault as fault:
+            log.warning("gate is blind", run=self.session.run, fault=str(fault))
+            self.session.paused(fault)
+            return None
+        self.session.paused(None)
+        return seen
+
+    def _take_in(self, units: Mapping[UnitId, Watch], seen: Mapping[UnitId, Assessment], elapsed: float) -> None:
+        for unit, watch in units.items():
+            found = seen[unit]
+            before = self.excused.get(unit)
+            if before is not None and (before.health, before.reason) == (found.health, found.reason):
+                found = Assessment(Health.SUSPENDED, found.reason, f"as before this run: {found.message}")
+            watch.look(found, elapsed)
+
+    def _verdict(self, units: Mapping[UnitId, Watch], checks: Mapping[HttpCheck, Watch]) -> bool:
+        """True if all is good. Raises GateFailure for the first that failed, in the order of the units."""
+        for unit, watch in sorted(units.items()):
+            if watch.failed:
+                raise GateFailure(watch.why(), unit)
+        for check, watch in checks.items():
+            if watch.failed:
+                raise GateFailure(f"check {check.url}: {watch.why()}", None)
+        return all(w.passed for w in (*units.values(), *checks.values()))
+
+    def _record(self, units: Mapping[UnitId, Watch], checks: Mapping[HttpCheck, Watch]) -> None:
+        at = self.session.now()
+        subjects = [(str(u), w.seen) for u, w in units.items()] + [(c.url, w.seen) for c, w in checks.items()]
+        changed = [(name, seen) for name, seen in subjects if self.session.observed.get(name) != seen]
+        if changed:
+            self.session.observed.update(changed)
+            self.session.record.observed(
+                self.session.run,
+                [Observation(name, s.health, s.reason, s.message, s.final, at) for name, s in changed],
+            )
+
+
+def look(session: Session, units: Sequence[UnitId]) -> dict[UnitId, Assessment]:
+    """The health of these units now. Raises EnvironmentFault if one of their clusters cannot be asked."""
+    found: dict[UnitId, Workload | Absence] = {}
+    for name in {u.cluster for u in units}:
+        found |= session.clusters[name].workloads([u for u in units if u.cluster == name])
+    now = session.clock.now()
+    return {unit: assess(unit, found[unit], now) for unit in units}

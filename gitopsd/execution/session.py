@@ -1,0 +1,190 @@
+"""One run while it goes on: its collaborators, its journal, its pauses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC
+from typing import TypeVar
+
+import structlog
+
+from gitopsd.execution.clocks import GateClocks
+from gitopsd.model.audit import Actor, AuditEvent
+from gitopsd.model.errors import EnvironmentFault
+from gitopsd.model.ids import UnitId
+from gitopsd.model.live import Assessment, LiveObject
+from gitopsd.model.memory import Dirty, Intent
+from gitopsd.model.plan import Action, Change
+from gitopsd.model.ports import Attention, Clock, Cluster, Effect, Interrupt, Probe, Record
+from gitopsd.model.run import Leftover, Outcome, Result, RunKind
+from gitopsd.model.spec import StackSpec
+from gitopsd.model.units import Desired, Unit
+
+log = structlog.get_logger("gitopsd.run")
+T = TypeVar("T")
+
+LEASE_RENEWAL = 20.0
+"""Seconds between renewals: a third of the lease's duration."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+"""Seconds between two tries while the environment is at fault in the middle of a run."""
+
+
+def timestamp(clock: Clock) -> str:
+    """The time of now as every record writes it: ISO 8601, UTC, whole milliseconds."""
+    return clock.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Interrupted(Exception):  # noqa: N818 - control flow, not an error
+    """The run ends here, at a safe point, with what it has done so far still dirty."""
+
+    def __init__(self, interrupt: Interrupt) -> None:
+        super().__init__(interrupt)
+        self.interrupt = interrupt
+
+
+@dataclass
+class Session:
+    """Everything that the parts of one run share.
+
+    `best_effort` (rollbacks): a unit that cannot go back is listed, and the rest goes on. `soils` is false for heals:
+    what they touch is already good. `paused` is told why the run waits for its environment, and None when it goes on.
+    """
+
+    spec: StackSpec
+    run: str
+    kind: RunKind
+    commit: str
+    actor: Actor
+    instance: str
+    desired: Desired
+    clusters: Mapping[str, Cluster]
+    record: Record
+    clock: Clock
+    attention: Attention
+    pool: ThreadPoolExecutor
+    probe: Probe
+    clocks: GateClocks
+    applysets: Mapping[str, str]
+    dirty_before: Sequence[Dirty] = ()
+    autoscaled: Collection[tuple[str, str, str]] = frozenset()
+    paused: Callable[[EnvironmentFault | None], None] = lambda _: None
+    leftovers: list[Leftover] = field(default_factory=list)
+    leased_at: float | None = None
+    observed: dict[str, Assessment] = field(default_factory=dict)
+
+    @property
+    def units(self) -> Mapping[UnitId, Unit]:
+        return self.desired.units
+
+    @property
+    def best_effort(self) -> bool:
+        return self.kind is RunKind.ROLLBACK
+
+    @property
+    def soils(self) -> bool:
+        return self.kind is not RunKind.HEAL
+
+    def cluster(self, unit: UnitId) -> Cluster:
+        return self.clusters[unit.cluster]
+
+    def now(self) -> str:
+        return timestamp(self.clock)
+
+    # ------------------------------------------------------------ waiting
+
+    def safe_point(self) -> None:
+        """Between intent and outcome nobody may call this. Raises Interrupted if the run is no longer wanted."""
+        interrupt = self.attention.interrupt()
+        if interrupt is not None and (interrupt.superseded_by is None or self.kind is not RunKind.ROLLBACK):
+            raise Interrupted(interrupt)
+
+    def stop_point(self) -> None:
+        """Where a newer commit has to wait, but the end of the process does not. Raises Interrupted."""
+        interrupt = self.attention.interrupt()
+        if interrupt is not None and interrupt.superseded_by is None:
+            raise Interrupted(interrupt)
+
+    def keep_lease(self) -> None:
+        """Renew the leases when it is time. Raises NeedsPerson if another instance took the stack over."""
+        now = self.clock.monotonic()
+        if self.leased_at is None or now - self.leased_at >= LEASE_RENEWAL:
+            for cluster in self.clusters.values():
+                cluster.hold_lease(self.spec.name, self.instance)
+            self.leased_at = now
+
+    def try_lease(self) -> None:
+        """Renew the leases if their clusters answer; a blind gate must not end over it. Raises NeedsPerson."""
+        try:
+            self.keep_lease()
+        except EnvironmentFault as fault:
+            log.warning("lease not renewed", stack=self.spec.name, run=self.run, fault=str(fault))
+
+    def through_faults(self, work: Callable[[], T], *, interruptible: bool) -> T:
+        """Do `work` until the environment lets it succeed, pausing in between; any other exception passes.
+
+        `interruptible` says whether a newer commit may end the wait, as at a safe point.
+        """
+        delay = FIRST_PAUSE
+        while True:
+            try:
+                result = work()
+            except EnvironmentFault as fault:
+                log.warning("paused", stack=self.spec.name, run=self.run, fault=str(fault))
+                self.paused(fault)
+                (self.safe_point if interruptible else self.stop_point)()
+                self.attention.wait(min(fault.retry_after or delay, LONGEST_PAUSE))
+                delay = min(delay * 2, LONGEST_PAUSE)
+            else:
+                if delay > FIRST_PAUSE:
+                    log.info("goes on", stack=self.spec.name, run=self.run)
+                    self.paused(None)
+                return result
+
+    # ------------------------------------------------------------ journal
+
+    def intend(self, changes: Sequence[Change], adopted: Mapping[UnitId, Dirty]) -> None:
+        """Make the intents durable: no effect without them."""
+        at = self.now()
+        intents = [Intent(self.run, c.unit, c.action, c.order, c.component, c.digest, c.live_uid, at) for c in changes]
+        if self.soils and adopted:
+            self.record.soil(self.spec.name, tuple(adopted.values()))
+        self.record.intend(self.spec.name, intents)
+
+    def conclude(self, changes: Sequence[Change], effects: Sequence[Effect]) -> None:
+        """Store the outcomes of changes that were tried, with their audit events, in one transaction."""
+        events = [self._event(change, effect.outcome) for change, effect in zip(changes, effects, strict=True)]
+        self.record.conclude(self.spec.name, self.run, effects, events)
+
+    def _event(self, change: Change, outcome: Outcome) -> AuditEvent:
+        return AuditEvent(
+            actor=self.actor,
+            action=change.action.value,
+            stack=self.spec.name,
+            run=self.run,
+            revision=self.commit,
+            unit=str(change.unit),
+            before=change.live_uid,
+            after=change.digest,
+            result=outcome.result.value,
+            detail="; ".join(part for part in (change.reason, outcome.detail) if part),
+        )
+
+    def dirty(self, change: Change, *, created: bool, uid: str) -> Dirty | None:
+        """The mark that a touched unit gets, if this run's effects have to be gated and undone at all."""
+        if not self.soils:
+            return None
+        return Dirty(change.unit, self.run, change.action, change.order, change.component, created, uid)
+
+    def outcome(
+        self, change: Change, result: Result, detail: str = "", live: LiveObject | None = None, created: bool = False
+    ) -> Outcome:
+        return Outcome(
+            change.unit, change.action, result, self.now(), detail, uid=live.uid if live else "", created=created
+        )
+
+    def leave(self, unit: UnitId, reason: str) -> None:
+        """List something that this run leaves as it is although it was asked to change it."""
+        self.leftovers.append(Leftover(unit, reason))

@@ -1,0 +1,211 @@
+"""A plan carried out: first deletions, waves with their gates, the prune, the last gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from gitopsd.execution.actuate import actuate, former_values
+from gitopsd.execution.gate import Gate, GateFailure
+from gitopsd.execution.preflight import preflight
+from gitopsd.execution.session import Session
+from gitopsd.model.errors import Cause, EnvironmentFault, GitopsdError
+from gitopsd.model.ids import UnitId
+from gitopsd.model.live import Assessment, Rejection, RejectionKind
+from gitopsd.model.memory import Dirty
+from gitopsd.model.plan import Action, Change, Layer, Plan, Wave
+from gitopsd.model.ports import Effect
+from gitopsd.model.run import Result, Verdict
+from gitopsd.model.units import Order
+from gitopsd.planning.select import Candidate
+
+log = structlog.get_logger("gitopsd.run")
+
+LAST: Order = (2**31, 0)
+"""Beyond every wave."""
+
+NOT_YET = frozenset({RejectionKind.KIND_UNSERVED, RejectionKind.NAMESPACE_MISSING, RejectionKind.TERMINATING})
+"""Refusals of a refinement that discovery's or a cache's delay explains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: its verdict, and for a failure why, whose cause it is and at which unit."""
+
+    verdict: Verdict
+    reason: str = ""
+    cause: Cause | None = None
+    failing: UnitId | None = None
+
+
+class _Failed(Exception):  # noqa: N818 - control flow inside this module
+    def __init__(self, reason: str, unit: UnitId | None) -> None:
+        super().__init__(reason)
+        self.reason, self.unit = reason, unit
+
+
+def execute(session: Session, plan: Plan, dirty: Sequence[Dirty], excused: Mapping[UnitId, Assessment]) -> Ending:
+    """Carry out `plan`. Raises Interrupted at a safe point if the run is no longer wanted.
+
+    `dirty` is what earlier runs left ungated: it is gated (and undone) together with what this run touches.
+    `excused` is what was degraded before the run, and how: the same again fails nothing.
+    """
+    executor = _Executor(session, plan, dirty, excused)
+    try:
+        executor.run()
+    except _Failed as failed:
+        return Ending(Verdict.FAILED, failed.reason, Cause.COMMIT, failed.unit)
+    if executor.shortcomings:
+        unit, reason = executor.shortcomings[0]
+        return Ending(Verdict.FAILED, reason, Cause.COMMIT, unit)
+    return Ending(Verdict.GOOD)
+
+
+class _Executor:
+    def __init__(
+        self, session: Session, plan: Plan, dirty: Sequence[Dirty], excused: Mapping[UnitId, Assessment]
+    ) -> None:
+        self.session, self.plan = session, plan
+        self.touched: dict[UnitId, Order] = {d.unit: d.order for d in dirty}
+        self.gate = Gate(session, excused)
+        self.shortcomings: list[tuple[UnitId | None, str]] = []
+
+    def run(self) -> None:
+        if self.plan.first:
+            self._delete_all(self.plan.first)
+        for number, wave in enumerate(self.plan.waves):
+            self.session.safe_point()
+            later = {c.component for w in self.plan.waves[number + 1 :] for layer in w.layers for c in layer.changes}
+            self._wave(wave, later)
+        self._pass_gate(LAST, frozenset())
+        if self.plan.prune:
+            self.session.safe_point()
+            before = self.gate.healthy_now()
+            self._delete_all(self.plan.prune)
+            self.touched.update(before)
+            self._pass_gate(LAST, frozenset())
+
+    # ------------------------------------------------------------ one wave
+
+    def _wave(self, wave: Wave, later: set[str]) -> None:
+        changes = [change for layer in wave.layers for change in layer.changes]
+        log.info("wave", run=self.session.run, wave=f"{wave.order[0]}/{wave.order[1]}", changes=len(changes))
+        self._intend(changes)
+        for layer in wave.layers:
+            self._refine(layer)
+            self._perform(layer.changes)
+            if layer.gated:
+                self._pass_gate(wave.order, later)
+            else:
+                self._gate_failures(partial(self.gate.wait_usable, layer.changes))
+
+    def _intend(self, changes: Sequence[Change]) -> None:
+        adopted: dict[UnitId, Dirty] = {}
+        for change in changes:
+            if change.action is Action.ADOPT:
+                look = partial(former_values, self.session, change)
+                mark = self.session.through_faults(look, interruptible=True)
+                if mark is not None:
+                    adopted[change.unit] = mark
+        self.session.keep_lease()
+        self.session.intend(changes, adopted)
+        self.touched.update({c.unit: c.order for c in changes})
+
+    def _refine(self, layer: Layer) -> None:
+        """Ask the API server about what the preflight could not know yet; only values may have become known."""
+        waiting = [c for c in layer.changes if c.deferred]
+        if not waiting:
+            return
+        for cluster in self.session.clusters.values():
+            self.session.through_faults(partial(cluster.catalog, refresh=True), interruptible=False)
+        candidates = [Candidate(self.session.units[c.unit], c.reason) for c in waiting]
+        refused = self.session.through_faults(lambda: self._refusals(candidates), interruptible=False)
+        for unit, rejection in refused:
+            self._shortcoming(unit, rejection.message)
+
+    def _refusals(self, candidates: Sequence[Candidate]) -> list[tuple[UnitId, Rejection]]:
+        findings = preflight(self.session.clusters, self.session.spec, self.session.desired, candidates)
+        refused = [(u, f.dry_run) for u, f in findings.items() if isinstance(f.dry_run, Rejection)]
+        for unit, rejection in refused:
+            if rejection.kind in NOT_YET:
+                raise EnvironmentFault(f"{unit}: {rejection.message}")
+        return refused
+
+    # ------------------------------------------------------------ effects
+
+    def _perform(self, changes: Sequence[Change]) -> None:
+        """Make changes in parallel; what the environment spoils is tried again until it has an outcome."""
+        left = [c for c in changes if not self._already_refused(c)]
+        while left:
+            left = self.session.through_faults(partial(self._attempt, left), interruptible=False)
+
+    def _already_refused(self, change: Change) -> bool:
+        return any(unit == change.unit for unit, _ in self.shortcomings)
+
+    def _attempt(self, changes: list[Change]) -> list[Change]:
+        """Try every change once. Mutates `changes` to those without an outcome, and raises the fault of one of them."""
+        running: dict[Future[Effect], Change] = {self.session.pool.submit(actuate, self.session, c): c for c in changes}
+        ends: list[Exception] = []
+        while running:  # every request that is under way gets its outcome recorded, whatever happens to the others
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            batch: list[tuple[Change, Effect]] = []
+            for future in done:
+                change = running.pop(future)
+                try:
+                    batch.append((change, future.result()))
+                except GitopsdError as found:
+                    ends.append(found)
+            try:
+                self._settle(batch, changes)
+                self.session.keep_lease()
+            except (GitopsdError, _Failed) as found:
+                ends.append(found)
+        if ends:  # a failure of the run weighs more than a pause of it
+            raise min(ends, key=lambda end: isinstance(end, EnvironmentFault))
+        return []
+
+    def _settle(self, batch: Sequence[tuple[Change, Effect]], changes: list[Change]) -> None:
+        """Record the outcomes of `batch` and take them off `changes`. Raises _Failed if one of them fails the run."""
+        if not batch:
+            return
+        self.session.conclude([c for c, _ in batch], [e for _, e in batch])
+        for change, effect in batch:
+            changes.remove(change)
+            if effect.outcome.result is Result.REFUSED:
+                self._shortcoming(change.unit, f"refused by the API server: {effect.outcome.detail}")
+
+    def _delete_all(self, changes: Sequence[Change]) -> None:
+        """Delete in the order of the plan: neighbours of one order and kind together, everything else one by one."""
+        self.session.keep_lease()
+        self.session.intend(changes, {})
+        batch: list[Change] = []
+        for change in changes:
+            if batch and (batch[-1].order, batch[-1].unit.group_kind) != (change.order, change.unit.group_kind):
+                self._perform(batch)
+                batch = []
+            batch.append(change)
+        self._perform(batch)
+
+    # ------------------------------------------------------------ gates
+
+    def _pass_gate(self, upto: Order, later: set[str] | frozenset[str]) -> None:
+        watched = [unit for unit, order in self.touched.items() if order <= upto]
+        self._gate_failures(lambda: self.gate.watch(watched, unfinished=later))
+
+    def _gate_failures(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except GateFailure as failure:
+            self._shortcoming(failure.unit, failure.reason)
+
+    def _shortcoming(self, unit: UnitId | None, reason: str) -> None:
+        """A failure of the run; in a rollback a line in the list of what is left, and the rest goes on."""
+        if not self.session.best_effort:
+            raise _Failed(reason, unit)
+        self.shortcomings.append((unit, reason))
+        if unit is not None:
+            self.session.leave(unit, reason)
