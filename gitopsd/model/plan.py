@@ -94,6 +94,14 @@ class Postponed:
 
 
 @dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that a run leaves as it is: a rollback could not take it back, or it is no longer ours to touch."""
+
+    unit: UnitId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
     """Something that a person has to allow before the first effect; bound to the digest of what it gates."""
 
@@ -104,7 +112,12 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that one run will do. `first` is deleted before the waves, `prune` after them, both in their order."""
+    """Everything that one run will do. `first` is deleted before the waves, `prune` after them, both in their order.
+
+    Nothing is written for the rest. `equal`: found as the commit asks, so that the record may follow without a write.
+    `forget`: no longer wanted and gone or not ours, so that the inventory drops them. `leftovers`: what a rollback
+    cannot take back.
+    """
 
     stack: str
     commit: str
@@ -115,6 +128,9 @@ class Plan:
     postponed: tuple[Postponed, ...] = ()
     approvals: tuple[Approval, ...] = ()
     warnings: tuple[str, ...] = ()
+    equal: tuple[UnitId, ...] = ()
+    forget: tuple[Leftover, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()
 
     def applies(self) -> Iterator[Change]:
         """Every change of the waves, in order."""

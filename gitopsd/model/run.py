@@ -8,8 +8,10 @@ from enum import StrEnum
 from gitopsd.model.errors import Cause
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Health
-from gitopsd.model.plan import Action, Plan
+from gitopsd.model.plan import Action, Leftover, Plan
 from gitopsd.model.units import Person
+
+__all__ = ["Leftover", "Observation", "Outcome", "Result", "RunKind", "RunRecord", "Verdict"]
 
 
 class RunKind(StrEnum):
@@ -64,14 +66,6 @@ class Observation:
     message: str
     final: bool
     at: str
-
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """Something that a rollback could not take back, or that only a person can."""
-
-    unit: UnitId
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
