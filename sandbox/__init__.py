@@ -1,0 +1,10 @@
+"""A real Kubernetes control plane on one machine, without images: for the demo, the tests and the benchmarks.
+
+Standard library only, so that it works before any virtual environment exists. Linux only.
+"""
+
+from sandbox.cluster import Cluster, Component
+from sandbox.common import SandboxError
+from sandbox.toolsets import tool
+
+__all__ = ["Cluster", "Component", "SandboxError", "tool"]

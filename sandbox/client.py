@@ -16,7 +16,7 @@ class Client:
         self._opener: urllib.request.OpenerDirector | None = None
 
     def _open(self) -> urllib.request.OpenerDirector:
-        """Made at the first use: the component writes its certificate some time after its start. No proxy: it is local."""
+        """At the first use, as a component writes its certificate some time after its start. No proxy: it is local."""
         if self._opener is None:
             context = ssl.create_default_context(cafile=str(self.authority))
             self._opener = urllib.request.build_opener(

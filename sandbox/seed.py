@@ -14,14 +14,17 @@ PROVISIONER = "gitopsd.dev/sandbox"
 def objects(nodes: int) -> Iterator[tuple[str, dict[str, Any]]]:
     for number in range(1, nodes + 1):
         yield "/api/v1/nodes", _node(f"node-{number}")
-    yield "/apis/storage.k8s.io/v1/storageclasses", {
-        "apiVersion": "storage.k8s.io/v1",
-        "kind": "StorageClass",
-        "metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
-        "provisioner": PROVISIONER,
-        "reclaimPolicy": "Delete",
-        "volumeBindingMode": "WaitForFirstConsumer",
-    }
+    yield (
+        "/apis/storage.k8s.io/v1/storageclasses",
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+            "provisioner": PROVISIONER,
+            "reclaimPolicy": "Delete",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        },
+    )
 
 
 def _node(name: str) -> dict[str, Any]:
@@ -41,7 +44,7 @@ def _node(name: str) -> dict[str, Any]:
 
 
 def settled(admin: Client, nodes: int) -> bool:
-    """Pods can be made (the admission of pods asks for the service account) and scheduled (no taint of a fresh node is left)."""
+    """Pods can be made (their admission wants the service account) and scheduled (no taint of a new node is left)."""
     if admin.get("/api/v1/namespaces/default/serviceaccounts/default") is None:
         return False
     answer = admin.get("/api/v1/nodes")

@@ -1,9 +1,9 @@
 """The process that owns the components of one sandbox: `python -m sandbox.supervisor DIR LAUNCHER_PID [OWNER_PID]`.
 
-It has one thread on purpose: a child's parent-death signal is bound to the thread that forked it. It ends, and takes all
-components with it, on `down`, on a signal, when the owner is gone, or when the launcher is gone before it said `commit`.
-If it is killed itself, the kernel kills the components. The file descriptors it inherits (the lock on the directory, the
-reserved ports) do their work by being open.
+It has one thread on purpose: a child's parent-death signal is bound to the thread that forked it. It ends, and takes
+all components with it, on `down`, on a signal, when the owner is gone, or when the launcher is gone before `commit`. If
+it is killed itself, the kernel kills the components. The file descriptors it inherits (the lock on the directory,
+the reserved ports) do their work by being open.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RESTART_PAUSE = 0.5
 
 @dataclass
 class Component:
-    """`wanted` tells a component that died by itself (started again, as a node agent would) from one that a test has ended."""
+    """`wanted` tells a component that died by itself (it is started again) from one that a test has ended."""
 
     name: str
     argv: list[str]
@@ -39,6 +39,7 @@ class Component:
     wanted: bool = False
     process: subprocess.Popen[bytes] | None = None
     restart_at: float | None = None
+    restarts: int = 0
 
     @property
     def alive(self) -> bool:
@@ -50,14 +51,14 @@ class Component:
             return
         with self.log.open("ab") as log:
             # The preexec function is safe here: this process never has a second thread.
-            self.process = subprocess.Popen(  # noqa: PLW1509
+            self.process = subprocess.Popen(
                 self.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self.environment,
                 start_new_session=True,
-                preexec_fn=die_with_parent(),
+                preexec_fn=die_with_parent(),  # noqa: PLW1509
             )
 
     def stop(self) -> None:
@@ -89,6 +90,7 @@ class Component:
         if self.restart_at is None:
             self.restart_at = now + RESTART_PAUSE
         elif now >= self.restart_at:
+            self.restarts += 1
             self.start()
 
 
@@ -176,7 +178,8 @@ class Supervisor:
 
     @staticmethod
     def describe(component: Component) -> dict[str, Any]:
-        return {"alive": component.alive, "pid": component.process.pid if component.process else None}
+        pid = component.process.pid if component.process else None
+        return {"alive": component.alive, "pid": pid, "restarts": component.restarts}
 
 
 def _listen(layout: Layout) -> socket.socket:

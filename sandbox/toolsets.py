@@ -1,7 +1,7 @@
 """Build programs from pinned Go modules, once, into a cache.
 
-A tool set is a directory `toolsets/NAME` with a go.mod (its `tool` lines say what is built) and a go.sum, and an entry in
-`TOOL_SETS`. Sets are apart from one another because their requirements clash.
+A tool set is a directory `toolsets/NAME` with a go.mod (its `tool` lines say what is built) and a go.sum, and an entry
+in `TOOL_SETS`. Sets are apart from one another because their requirements clash.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def tool(name: str) -> Path:
 
 
 def ensure(tool_set: ToolSet) -> Path:
-    """The directory with the programs of a set. It appears only when all of them are there (built aside, then renamed)."""
+    """The directory with the programs of a set. It appears when all of them are there (built aside, then renamed)."""
     go = tool_set.go()
     directory = tool_set.directory(go)
     if directory.is_dir():
@@ -119,8 +119,8 @@ def _build(tool_set: ToolSet, go: Go, directory: Path) -> None:
             shown = "\n  ".join(tail)
             raise SandboxError(
                 f"building the {tool_set.name} tools failed (exit {status}). The last lines:\n  {shown}\n"
-                f"A build needs the Go module proxy and about 5 GB of free space. To try it by hand: (cd {tool_set.source} && "
-                f"GOFLAGS=-mod=readonly CGO_ENABLED=0 go build -o /dev/null tool)"
+                "A build needs the Go module proxy and about 5 GB of free space. To try it by hand: "
+                f"(cd {tool_set.source} && GOFLAGS=-mod=readonly CGO_ENABLED=0 go install tool)"
             )
         for name, built_as in tool_set.tools.items():
             # `name` may be the file name of another program of the set, hence the second directory.
@@ -130,8 +130,10 @@ def _build(tool_set: ToolSet, go: Go, directory: Path) -> None:
     say(f"the {tool_set.name} tools are ready after {_minutes(time.monotonic() - started)}")
 
 
-def _run_with_progress(command: list[str], tool_set: ToolSet, environment: dict[str, str], tail: collections.deque[str]) -> int:
-    """Run the build; every few seconds say how far it is. `go install -v` names each package when its compilation ends."""
+def _run_with_progress(
+    command: list[str], tool_set: ToolSet, environment: dict[str, str], tail: collections.deque[str]
+) -> int:
+    """Run the build; every few seconds say how far it is. `go install -v` names each package it compiles."""
     total = _count_packages(command[0], tool_set, environment)
     with subprocess.Popen(
         command, cwd=tool_set.source, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -142,7 +144,8 @@ def _run_with_progress(command: list[str], tool_set: ToolSet, environment: dict[
         def report() -> None:
             while not finished.wait(5 if sys.stderr.isatty() else 15):
                 now = tail[-1] if tail else "reading modules"
-                say(f"{tool_set.name}: {_minutes(time.monotonic() - started)}, {done[0]} of at most {total} packages, {now}")
+                spent = _minutes(time.monotonic() - started)
+                say(f"{tool_set.name}: {spent}, {done[0]} of at most {total} packages, {now}")
 
         reporter = threading.Thread(target=report, daemon=True)
         reporter.start()
