@@ -246,8 +246,9 @@ class _Handler(BaseHTTPRequestHandler):
             piece = response.read1(65536)
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
             self.wfile.flush()
-            if not piece:
-                return
+            empty = not piece
+        # Without this the connection would not take the next request, although all of the answer has been read.
+        response.close()
 
     def _answer(self, rule: Rule) -> None:
         status = {
