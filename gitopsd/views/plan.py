@@ -153,15 +153,17 @@ def _value(value: Any) -> str:
 
 
 def _waiting(plan: Mapping[str, Any]) -> Iterator[Block]:
+    for item in plan["forget"]:
+        yield line(dim("no longer tracked: "), f"{item['unit']}: {item['reason']}", indent=2)
+    for item in plan["leftovers"]:
+        yield line(warn("stays as it is: "), f"{item['unit']}: {item['reason']}", indent=2)
     for item in plan["postponed"]:
         yield line(warn("not pruned yet: "), f"{item['unit']}: {item['reason']}", indent=2)
     for approval in plan["approvals"]:
         yield line(bad("needs approval: "), approval["summary"], indent=2)
         for unit in approval["units"]:
             yield line(unit, indent=4)
-        yield line(
-            dim("Nothing of this plan is done before that; to withdraw it, put these units back into git."), indent=4
-        )
+        yield line(dim("Nothing of this plan is done before; to withdraw it, put these units back into git."), indent=4)
 
 
 def _summary(plan: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from gitopsd.model.codec import to_plain
 from gitopsd.model.run import RunRecord
 from gitopsd.views.history import run_summary
-from gitopsd.views.layout import BLANK, Block, Span, Table, bad, dim, line, strong, warn
+from gitopsd.views.layout import BLANK, Block, Span, Table, bad, dim, line, strong
 from gitopsd.views.plan import plan_blocks
 from gitopsd.views.times import absolute, ago, took
 from gitopsd.views.words import short, verdict, word
@@ -106,11 +106,10 @@ def _gate(observations: Sequence[Mapping[str, Any]], now: datetime) -> Iterator[
         (
             word(seen["health"]),
             Span(seen["unit"]),
-            Span(": ".join(part for part in (seen["reason"], seen["message"]) if part)),
-            warn("final") if seen["final"] else Span(""),
             dim(ago(seen["at"], now)),
+            Span(": ".join(part for part in (seen["reason"], seen["message"]) if part)),
         )
         for seen in observations
     ]
     yield BLANK
-    yield Table(("GATE SAW", "OF", "REASON", "", "AT"), rows)
+    yield Table(("GATE SAW", "OF", "AT", "REASON"), rows)

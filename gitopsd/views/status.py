@@ -67,7 +67,7 @@ def stack_status(facts: StackFacts) -> dict[str, Any]:
         "holds": [to_plain(hold) for hold in _holds(facts)],
         "attention": list(_attention(facts)),
         "quarantine": [to_plain(q) for q in memory.quarantine] if memory else [],
-        "pendingPrune": [to_plain(item) for item in facts.state.postponed] if facts.state else [],
+        "pendingPrune": [to_plain(item) for item in _postponed(facts)],
         "orphans": [to_plain(item) for item in facts.orphans],
     }
     return document
@@ -101,6 +101,12 @@ def _between(facts: StackFacts) -> bool:
         return False
     attempt = facts.state.memory.attempting
     return bool(facts.state.dirty) or (attempt is not None and attempt.kind is not RunKind.HEAL)
+
+
+def _postponed(facts: StackFacts) -> Iterator[Postponed]:
+    """Deletions that wait, without those that are under way."""
+    under_way = {orphan.unit for orphan in facts.orphans}
+    return (item for item in (facts.state.postponed if facts.state else ()) if item.unit not in under_way)
 
 
 def _desired_is_live(facts: StackFacts) -> bool:

@@ -16,6 +16,8 @@ from gitopsd.views.words import counted, short, verdict, word
 SHOWN = 12
 """Units in need of attention that are listed for each stack; the document has them all."""
 
+HEAD = ("STACK", "PHASE", "DESIRED", "GOOD", "HEALTHY", "LAST RUN", "ATTENTION")
+
 _ILLS = ("degraded", "missing", "drifted")
 
 
@@ -37,7 +39,7 @@ def status_text(document: Mapping[str, Any], now: datetime) -> Iterator[Block]:
         yield line("No stack is known yet.")
         return
     yield BLANK
-    yield Table(("STACK", "PHASE", "DESIRED", "GOOD", "UNITS", "LAST RUN"), [_row(stack, now) for stack in stacks])
+    yield Table(HEAD, [_row(stack, now) for stack in stacks])
     for stack in stacks:
         details = list(_details(stack, now))
         if details:
@@ -64,16 +66,16 @@ def _row(stack: Mapping[str, Any], now: datetime) -> tuple[Span, ...]:
         word(stack["phase"]),
         Span(short(revision["desired"])),
         Span(short(revision["good"])),
-        _units(stack["units"]),
+        Span(f"{stack['units']['healthy']}/{stack['units']['total']}"),
         ended,
+        _ailing(stack["units"]),
     )
 
 
-def _units(units: Mapping[str, int]) -> Span:
-    """ "12 healthy of 14, 1 degraded, 1 drifted"; what is zero is not said."""
-    ills = [f"{units[name]} {name}" for name in units if name not in {"total", "healthy"} and units[name]]
-    text = ", ".join([f"{units['healthy']} healthy of {units['total']}", *ills])
-    return Span(text, Style.BAD if any(units.get(ill) for ill in _ILLS) else Style.NONE)
+def _ailing(units: Mapping[str, int]) -> Span:
+    """ "1 degraded, 1 drifted"; what is zero is not said."""
+    counts = [f"{units[name]} {name}" for name in units if name not in {"total", "healthy"} and units[name]]
+    return Span(", ".join(counts), Style.BAD if any(units.get(ill) for ill in _ILLS) else Style.NONE)
 
 
 def _details(stack: Mapping[str, Any], now: datetime) -> Iterator[Block]:
@@ -98,13 +100,13 @@ def _attention(entries: Sequence[Mapping[str, Any]], now: datetime) -> Iterator[
         (
             word(entry["health"]) if entry["reason"] != "drifted" else warn("drifted"),
             Span(entry["unit"]),
-            Span(": ".join(part for part in (_reason(entry), entry.get("message", "")) if part)),
             dim(ago(entry["since"], now)),
+            Span(": ".join(part for part in (_reason(entry), entry.get("message", "")) if part)),
         )
         for entry in entries[:SHOWN]
     ]
     if rows:
-        yield Table(("HEALTH", "UNIT", "WHY", "SINCE"), rows, indent=2)
+        yield Table(("HEALTH", "UNIT", "SINCE", "WHY"), rows, indent=2)
     if len(entries) > SHOWN:
         yield line(dim(f"and {counted(len(entries) - SHOWN, 'more unit')}; all with --json"), indent=2)
 
