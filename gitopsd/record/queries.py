@@ -1,0 +1,115 @@
+"""What can be asked of `state.db`: the writer and the reader ask alike."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from gitopsd.model.errors import Problem, UsageError
+from gitopsd.model.ids import UnitId
+from gitopsd.model.memory import AuditHead, Baseline, Dirty, Intent, Memory, StackState
+from gitopsd.model.plan import Plan, Postponed
+from gitopsd.model.run import Leftover, Observation, Outcome, RunRecord
+from gitopsd.record.blobs import unpack
+from gitopsd.record.rows import BASELINE_COLUMNS, RUN_COLUMNS, baseline_of, run_of, unit_of
+
+T = TypeVar("T")
+
+LAST = "last"
+
+
+def memory(db: sqlite3.Connection, stack: str) -> Memory | None:
+    row = db.execute("SELECT body FROM memory WHERE stack = ?", (stack,)).fetchone()
+    return unpack(Memory, row[0]) if row else None
+
+
+def stacks(db: sqlite3.Connection) -> tuple[str, ...]:
+    return tuple(row[0] for row in db.execute("SELECT stack FROM memory ORDER BY stack"))
+
+
+def state(db: sqlite3.Connection, stack: str) -> StackState | None:
+    known = memory(db, stack)
+    if known is None:
+        return None
+    return StackState(
+        memory=known,
+        dirty=tuple(unpack(Dirty, body) for (body,) in _of_stack(db, "dirty", stack)),
+        intents=tuple(unpack(Intent, body) for (body,) in _of_stack(db, "intents", stack)),
+        postponed=tuple(
+            Postponed(unit_of(unit), reason, since)
+            for unit, reason, since in db.execute(
+                "SELECT unit, reason, since FROM postponed WHERE stack = ? ORDER BY unit", (stack,)
+            )
+        ),
+    )
+
+
+def _of_stack(db: sqlite3.Connection, table: str, stack: str) -> Iterable[tuple[bytes]]:
+    return db.execute(f"SELECT body FROM {table} WHERE stack = ? ORDER BY rowid", (stack,))  # noqa: S608
+
+
+def baselines(db: sqlite3.Connection, stack: str) -> dict[UnitId, Baseline]:
+    rows = db.execute(f"SELECT {BASELINE_COLUMNS} FROM baselines WHERE stack = ?", (stack,))  # noqa: S608
+    return {b.unit: b for b in map(baseline_of, rows)}
+
+
+def runs(db: sqlite3.Connection, stack: str = "", limit: int = 50) -> tuple[RunRecord, ...]:
+    """Newest first, without their details; of every stack if none is named."""
+    where, values = ("WHERE stack = ?", (stack, limit)) if stack else ("", (limit,))
+    query = f"SELECT {RUN_COLUMNS} FROM runs {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608
+    return tuple(map(run_of, db.execute(query, values)))
+
+
+def run(db: sqlite3.Connection, id_: str) -> RunRecord | None:
+    """A run with everything that is kept of it."""
+    row = db.execute(f"SELECT seq, {RUN_COLUMNS} FROM runs WHERE id = ?", (id_,)).fetchone()  # noqa: S608
+    return _whole(db, row) if row else None
+
+
+def find_run(db: sqlite3.Connection, name: str, stack: str = "") -> RunRecord:
+    """The run that a person means by a whole id, the beginning of one, or `last`. Raises UsageError if that is none, or
+    more than one."""
+    of_stack = "(?2 = '' OR stack = ?2)"
+    matches = "?1 = ?1" if name == LAST else "substr(id, 1, length(?1)) = ?1"
+    query = f"SELECT seq, {RUN_COLUMNS} FROM runs WHERE {matches} AND {of_stack} ORDER BY seq DESC LIMIT 6"  # noqa: S608
+    rows = {row[1]: row for row in db.execute(query, (name, stack))}
+    if not rows:
+        where = f" of stack {stack}" if stack else ""
+        text = f"there was no run{where} yet" if name == LAST else f"no run{where} is called {name!r}"
+        raise UsageError(Problem(text, remedy="`gitopsd history` lists those that are kept"))
+    if name == LAST:
+        return _whole(db, next(iter(rows.values())))
+    if name not in rows and len(rows) > 1:
+        raise UsageError(Problem(f"{name!r} begins more than one run: {', '.join(rows)}", remedy="write more of it"))
+    return _whole(db, rows.get(name) or next(iter(rows.values())))
+
+
+def _whole(db: sqlite3.Connection, row: tuple[Any, ...]) -> RunRecord:
+    of = (row[0],)
+    plan = db.execute("SELECT body FROM plans WHERE run = ?", of).fetchone()
+    return replace(
+        run_of(row[1:]),
+        plan=unpack(Plan, plan[0]) if plan else None,
+        outcomes=_details(db, Outcome, "SELECT body FROM outcomes WHERE run = ? ORDER BY n", of),
+        observations=_details(db, Observation, "SELECT body FROM observations WHERE run = ? ORDER BY subject", of),
+        leftovers=tuple(
+            Leftover(unit_of(unit), reason)
+            for unit, reason in db.execute("SELECT unit, reason FROM leftovers WHERE run = ? ORDER BY n", of)
+        ),
+        suspects=tuple(s for (s,) in db.execute("SELECT suspect FROM suspects WHERE run = ? ORDER BY n", of)),
+    )
+
+
+def _details(db: sqlite3.Connection, kind: type[T], query: str, of: tuple[int]) -> tuple[T, ...]:
+    return tuple(unpack(kind, body) for (body,) in db.execute(query, of))
+
+
+def audit_head(db: sqlite3.Connection) -> AuditHead:
+    return AuditHead(*db.execute("SELECT seq, hash FROM audit_head").fetchone())
+
+
+def outbox(db: sqlite3.Connection) -> list[tuple[int, bytes]]:
+    """Entries that may not be in the audit file yet, oldest first."""
+    return db.execute("SELECT seq, line FROM audit_outbox ORDER BY seq").fetchall()

@@ -1,0 +1,111 @@
+"""Model values as rows of `state.db`, and back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from gitopsd.model.errors import Cause
+from gitopsd.model.ids import UnitId
+from gitopsd.model.memory import Baseline
+from gitopsd.model.run import RunKind, RunRecord, Verdict
+from gitopsd.model.units import Person
+from gitopsd.record.blobs import decoding, pack, printable, unpack_plain
+
+BASELINE_COLUMNS = (
+    "unit, component, wave, object_wave, digest, uid, resource_version, api_version, at, certain, metadata"
+)
+RUN_COLUMNS = (
+    "id, stack, kind, revision, digest, author_name, author_email, started, finished, verdict, reason, cause, "
+    "subject, undoes, failing"
+)
+
+
+def baseline_row(baseline: Baseline) -> tuple[Any, ...]:
+    return (
+        str(baseline.unit),
+        baseline.component,
+        *baseline.order,
+        baseline.digest,
+        baseline.uid,
+        baseline.resource_version,
+        baseline.api_version,
+        baseline.at,
+        baseline.certain,
+        pack(baseline.metadata),
+    )
+
+
+@decoding
+def baseline_of(row: tuple[Any, ...]) -> Baseline:
+    unit, component, wave, object_wave, digest, uid, resource_version, api_version, at, certain, metadata = row
+    return Baseline(
+        unit=UnitId.parse(unit),
+        component=component,
+        order=(wave, object_wave),
+        digest=digest,
+        uid=uid,
+        resource_version=resource_version,
+        api_version=api_version,
+        at=at,
+        metadata=unpack_plain(metadata),
+        certain=bool(certain),
+    )
+
+
+def run_row(run: RunRecord) -> tuple[Any, ...]:
+    return (
+        run.id,
+        run.stack,
+        run.kind.value,
+        run.revision,
+        run.digest,
+        printable(run.author.name),
+        printable(run.author.email),
+        run.started,
+        run.finished,
+        run.verdict.value if run.verdict else None,
+        printable(run.reason),
+        run.cause.value if run.cause else None,
+        printable(run.subject),
+        run.undoes,
+        str(run.failing) if run.failing else None,
+    )
+
+
+@decoding
+def run_of(row: tuple[Any, ...]) -> RunRecord:
+    """A run without plan, outcomes, observations, leftovers and suspects."""
+    (
+        id_,
+        stack,
+        kind,
+        revision,
+        digest,
+        name,
+        email,
+        started,
+        finished,
+        verdict,
+        reason,
+        cause,
+        subject,
+        undoes,
+        unit,
+    ) = row
+    run = RunRecord(id_, stack, RunKind(kind), revision, digest, Person(name, email), started)
+    return replace(
+        run,
+        finished=finished,
+        verdict=Verdict(verdict) if verdict else None,
+        reason=reason,
+        cause=Cause(cause) if cause else None,
+        subject=subject,
+        undoes=undoes,
+        failing=UnitId.parse(unit) if unit else None,
+    )
+
+
+@decoding
+def unit_of(text: str) -> UnitId:
+    return UnitId.parse(text)
