@@ -90,6 +90,19 @@ class Source(Protocol):
     def keep(self, stack: str, commits: Sequence[str]) -> None:
         """Hold these commits (newest first) against gc as `refs/gitopsd/good/STACK/N`, and no others."""
 
+    def fetch_ref(self, name: str) -> str:
+        """Ask the remote for another branch or a tag, to look at once (`plan --ref`); `head` stays. Raises UsageError
+        if the remote has neither."""
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """Whether `new` contains `old`: a head for which it is false was rewound or rewritten."""
+
+    def related(self, one: str, other: str) -> bool:
+        """Whether two commits have an ancestor in common."""
+
+    def close(self) -> None:
+        """End what still runs. The source cannot be used afterwards."""
+
 
 class BlobCache(Protocol):
     """Parsed contents by a key that covers everything they depend on. Losing it costs time only."""
@@ -178,6 +191,9 @@ class Record(Protocol):
 
     def state(self, stack: str) -> StackState | None:
         """None for a stack that this host has never seen."""
+
+    def stacks(self) -> tuple[str, ...]:
+        """Every stack that this host has ever seen."""
 
     def baselines(self, stack: str) -> dict[UnitId, Baseline]: ...
 
