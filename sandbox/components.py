@@ -103,6 +103,7 @@ def _kwok(layout: Layout) -> list[str]:
     return [
         f"--kubeconfig={layout.user_kubeconfig(KWOK)}",
         "--manage-all-nodes",
+        "--cidr=10.244.0.0/16",
         # Renewed well before the node counts as lost.
         "--node-lease-duration-seconds=40",
         *(f"--config={stage}" for stage in sorted(STAGES.glob("*.yaml"))),

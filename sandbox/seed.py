@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sandbox.client import Client
+from sandbox.toolsets import KUBERNETES_VERSION
 
 # A stage of the simulated nodes (stages/volumes.yaml) plays the provisioner of this name.
 PROVISIONER = "gitopsd.dev/sandbox"
@@ -13,7 +14,7 @@ PROVISIONER = "gitopsd.dev/sandbox"
 
 def objects(nodes: int) -> Iterator[tuple[str, dict[str, Any]]]:
     for number in range(1, nodes + 1):
-        yield "/api/v1/nodes", _node(f"node-{number}")
+        yield "/api/v1/nodes", _node(number)
     yield (
         "/apis/storage.k8s.io/v1/storageclasses",
         {
@@ -27,7 +28,8 @@ def objects(nodes: int) -> Iterator[tuple[str, dict[str, Any]]]:
     )
 
 
-def _node(name: str) -> dict[str, Any]:
+def _node(number: int) -> dict[str, Any]:
+    name = f"node-{number}"
     resources = {"cpu": "1000", "memory": "4Ti", "ephemeral-storage": "4Ti", "pods": "10000"}
     labels = {
         "kubernetes.io/hostname": name,
@@ -35,11 +37,24 @@ def _node(name: str) -> dict[str, Any]:
         "kubernetes.io/arch": "amd64",
         "node-role.kubernetes.io/worker": "",
     }
+    info = {
+        "architecture": "amd64",
+        "operatingSystem": "linux",
+        "kubeletVersion": f"v{KUBERNETES_VERSION}",
+        "osImage": "gitopsd sandbox (simulated)",
+        "containerRuntimeVersion": "kwok://simulated",
+        **dict.fromkeys(("kernelVersion", "kubeProxyVersion", "bootID", "machineID", "systemUUID"), ""),
+    }
+    # Addresses out of the block that is kept for tests of networks: nobody answers there.
+    addresses = [
+        {"type": "InternalIP", "address": f"198.18.{number // 250}.{number % 250 + 1}"},
+        {"type": "Hostname", "address": name},
+    ]
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "labels": labels},
-        "status": {"capacity": resources, "allocatable": resources},
+        "status": {"capacity": resources, "allocatable": resources, "addresses": addresses, "nodeInfo": info},
     }
 
 

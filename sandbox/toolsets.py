@@ -105,6 +105,9 @@ def ensure(tool_set: ToolSet) -> Path:
 def _build(tool_set: ToolSet, go: Go, directory: Path) -> None:
     program = go.installed()
     directory.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in directory.parent.glob(f".{tool_set.name}-*"):
+        # Gigabytes of a build that was killed: nobody else builds this set while we hold its lock.
+        shutil.rmtree(leftover, ignore_errors=True)
     started = time.monotonic()
     say(f"building the {tool_set.name} tools with {go.identity} (once; minutes of CPU; kept in {directory})")
     with tempfile.TemporaryDirectory(prefix=f".{tool_set.name}-", dir=directory.parent) as scratch:

@@ -110,7 +110,7 @@ def test_a_deployment_becomes_available_quickly_and_its_containers_look_real(spa
     assert time.monotonic() - started < 10, "seconds, not the time that images take"
     for each in space.pods():
         assert condition(each, "Ready") == "True"
-        assert each["status"]["podIP"]
+        assert each["status"]["podIP"] != each["status"]["hostIP"] != ""
         assert [status["name"] for status in each["status"]["containerStatuses"]] == ["c0", "c1"]
         for status in each["status"]["containerStatuses"]:
             assert status["ready"]
