@@ -53,7 +53,7 @@ def former_values(session: Session, change: Change) -> Dirty | None:
 
 
 def _restrict(live: Any, wanted: Any) -> Any:
-    """The part of `live` at the paths that `wanted` sets; lists whole, for their elements have no sure identity here."""
+    """The part of `live` at the paths that `wanted` sets; lists whole: their elements have no sure identity here."""
     if isinstance(live, Mapping) and isinstance(wanted, Mapping):
         return {key: _restrict(live[key], wanted[key]) for key in wanted if key in live}
     return live
@@ -229,7 +229,7 @@ def _release(session: Session, change: Change) -> Effect:
     known = next((d for d in session.dirty_before if d.unit == change.unit), None)
     if known is not None and known.before is not None:
         # Applying the former values with our own manager also removes what else we had added, the marks included.
-        answer = cluster.apply(change.unit, known.before)
+        answer: object = cluster.apply(change.unit, known.before)
         detail = "left in place with its former values"
     else:
         answer = _unmark(session, change.unit, live)

@@ -15,6 +15,9 @@ SETTLED = frozenset({Health.HEALTHY, Health.SUSPENDED})
 """Suspended is what its author asked for."""
 
 
+NOT_SEEN = Assessment(Health.UNKNOWN, "not seen yet")
+
+
 @dataclass
 class Watch:
     """How long one subject has been looked at, and been healthy, in seconds of fresh observation."""
@@ -24,7 +27,7 @@ class Watch:
     waited: float = 0.0
     healthy_for: float = -1.0  # below zero: not healthy now
     sure: int = 0
-    seen: Assessment = Assessment(Health.UNKNOWN, "not seen yet")
+    seen: Assessment = NOT_SEEN
 
     @property
     def passed(self) -> bool:

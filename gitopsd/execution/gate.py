@@ -10,9 +10,11 @@ from gitopsd.execution.clocks import SETTLED, Watch
 from gitopsd.execution.session import Session
 from gitopsd.kinds.builtin import gates
 from gitopsd.kinds.health import assess
+from gitopsd.kinds.jobs import job_digest
 from gitopsd.model.errors import EnvironmentFault
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, Assessment, Health, Workload
+from gitopsd.model.memory import JobDone
 from gitopsd.model.plan import Change
 from gitopsd.model.run import Observation
 from gitopsd.model.spec import HttpCheck
@@ -26,7 +28,7 @@ USABLE_KINDS = frozenset({"CustomResourceDefinition", "Namespace", "APIService"}
 """Kinds that others cannot even be sent without."""
 
 
-class GateFailure(Exception):  # noqa: N818 - a verdict, not an error
+class GateFailure(Exception):
     """A gate that did not hold; `unit` is None when one of the stack's own checks failed."""
 
     def __init__(self, reason: str, unit: UnitId | None) -> None:
@@ -118,11 +120,21 @@ class Gate:
 
     def _take_in(self, units: Mapping[UnitId, Watch], seen: Mapping[UnitId, Assessment], elapsed: float) -> None:
         for unit, watch in units.items():
-            found = seen[unit]
+            found = self._job_view(unit, seen[unit]) if unit.kind == "Job" else seen[unit]
             before = self.excused.get(unit)
             if before is not None and (before.health, before.reason) == (found.health, found.reason):
                 found = Assessment(Health.SUSPENDED, found.reason, f"as before this run: {found.message}")
             watch.look(found, elapsed)
+
+    def _job_view(self, unit: UnitId, seen: Assessment) -> Assessment:
+        """A Job that its own time-to-live took away was done; one that finished is remembered for ever."""
+        manifest = self.session.units[unit].manifest
+        if seen.health is Health.MISSING and "ttlSecondsAfterFinished" in manifest.get("spec", {}):
+            seen = Assessment(Health.HEALTHY, "finished", "gone by its time to live")
+        if seen.health is Health.HEALTHY:
+            done = JobDone(unit, job_digest(manifest), self.session.now())
+            self.session.through_faults(lambda: self.session.job_done(done), interruptible=False)
+        return seen
 
     def _verdict(self, units: Mapping[UnitId, Watch], checks: Mapping[HttpCheck, Watch]) -> bool:
         """True if all is good. Raises GateFailure for the first that failed, in the order of the units."""

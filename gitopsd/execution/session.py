@@ -15,8 +15,8 @@ from gitopsd.model.audit import Actor, AuditEvent
 from gitopsd.model.errors import EnvironmentFault
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Assessment, LiveObject
-from gitopsd.model.memory import Dirty, Intent
-from gitopsd.model.plan import Action, Change
+from gitopsd.model.memory import Dirty, Intent, JobDone
+from gitopsd.model.plan import Change
 from gitopsd.model.ports import Attention, Clock, Cluster, Effect, Interrupt, Probe, Record
 from gitopsd.model.run import Leftover, Outcome, Result, RunKind
 from gitopsd.model.spec import StackSpec
@@ -37,7 +37,7 @@ def timestamp(clock: Clock) -> str:
     return clock.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class Interrupted(Exception):  # noqa: N818 - control flow, not an error
+class Interrupted(Exception):
     """The run ends here, at a safe point, with what it has done so far still dirty."""
 
     def __init__(self, interrupt: Interrupt) -> None:
@@ -71,6 +71,7 @@ class Session:
     dirty_before: Sequence[Dirty] = ()
     autoscaled: Collection[tuple[str, str, str]] = frozenset()
     paused: Callable[[EnvironmentFault | None], None] = lambda _: None
+    job_done: Callable[[JobDone], None] = lambda _: None
     leftovers: list[Leftover] = field(default_factory=list)
     leased_at: float | None = None
     observed: dict[str, Assessment] = field(default_factory=dict)

@@ -42,7 +42,7 @@ class Ending:
     failing: UnitId | None = None
 
 
-class _Failed(Exception):  # noqa: N818 - control flow inside this module
+class _Failed(Exception):
     def __init__(self, reason: str, unit: UnitId | None) -> None:
         super().__init__(reason)
         self.reason, self.unit = reason, unit

@@ -1,0 +1,324 @@
+"""The composition root: every part made once, handed to those who need it. Nothing else constructs an adapter."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC
+from functools import partial
+from pathlib import Path
+from threading import Event, Lock
+from types import FrameType
+
+import structlog
+
+from gitopsd import __version__
+from gitopsd.clock import SystemClock
+from gitopsd.cluster import ClusterSettings, KubernetesCluster, connect
+from gitopsd.config.host import ClusterConfig, HostConfig, SourceConfig
+from gitopsd.git import SourceSettings, open_source
+from gitopsd.model.audit import AuditEvent
+from gitopsd.model.errors import EnvironmentFault, GitopsdError, Problem
+from gitopsd.model.memory import Memory, StackState
+from gitopsd.model.plan import Plan
+from gitopsd.model.ports import Cluster, Source
+from gitopsd.model.spec import StackSpec
+from gitopsd.model.status import DaemonInfo, StackFacts
+from gitopsd.probe import HttpProbe
+from gitopsd.record import BlobStore, SqliteRecord, open_record
+from gitopsd.record.reader import open_reader
+from gitopsd.record.statusfile import write_status
+from gitopsd.render import Renderer
+from gitopsd.stack.actor import Actor
+from gitopsd.stack.attention import StackAttention
+from gitopsd.stack.desk import Desk, announce
+from gitopsd.stack.ledger import DAEMON, Ledger
+from gitopsd.stack.pipeline import Origin, Pipeline
+from gitopsd.stack.worker import Rest, StackWorker
+from gitopsd.triggers.clockwork import SWEEP_EVERY, Clockwork
+from gitopsd.views.status import status_document
+
+log = structlog.get_logger("gitopsd.daemon")
+
+STACK_FILE = "gitopsd.yaml"
+
+
+class Clusters:
+    """The clusters of the host, connected to when they are first needed: one that is away holds up nothing else."""
+
+    def __init__(self, configs: tuple[ClusterConfig, ...]) -> None:
+        self._configs = {c.name: c for c in configs}
+        self._connected: dict[str, KubernetesCluster] = {}
+        self._lock = Lock()
+
+    def __call__(self, name: str) -> Cluster:
+        with self._lock:
+            if name not in self._connected:
+                config = self._configs.get(name)
+                if config is None:
+                    raise EnvironmentFault(
+                        Problem(
+                            f"there is no cluster {name!r}", remedy="add it to `clusters` of the host's configuration"
+                        )
+                    )
+                self._connected[name] = connect(
+                    ClusterSettings(
+                        name=config.name,
+                        kubeconfig=config.kubeconfig,
+                        context=config.context,
+                        in_cluster=config.in_cluster,
+                        namespace=config.namespace,
+                    )
+                )
+            return self._connected[name]
+
+    @property
+    def namespaces(self) -> dict[str, str]:
+        return {c.name: c.namespace for c in self._configs.values()}
+
+    def close(self) -> None:
+        for cluster in self._connected.values():
+            cluster.close()
+        self._connected.clear()
+
+
+def _source(config: SourceConfig, state_dir: Path) -> Source:
+    return open_source(
+        SourceSettings(
+            name=config.name,
+            url=config.url,
+            branch=config.branch,
+            force_push=config.force_push,
+            token_file=config.token_file,
+            username=config.username,
+            password_file=config.password_file,
+            ssh_key_file=config.ssh_key_file,
+            known_hosts_file=config.known_hosts_file,
+        ),
+        state_dir / "mirrors",
+    )
+
+
+@contextmanager
+def _pipeline(config: HostConfig, record: object) -> Iterator[tuple[Pipeline, Clusters]]:
+    """Everything between a commit and a plan. `record` may be the writer or a reader: plans only read."""
+    with ExitStack() as stack:
+        clusters = Clusters(config.clusters)
+        stack.callback(clusters.close)
+        cache = BlobStore(config.state_dir)
+        stack.callback(cache.close)
+        origins: dict[str, Origin] = {}
+        for source in config.sources:
+            opened = _source(source, config.state_dir)
+            stack.callback(opened.close)
+            path = "" if source.path in {"", "."} else source.path
+            origins[source.name] = Origin(opened, path, f"{path}/{STACK_FILE}" if path else STACK_FILE)
+        yield Pipeline(origins, Renderer(cache), clusters, clusters.namespaces, record), clusters
+
+
+@dataclass
+class StatusBoard:
+    """Collects what is known of every stack and writes it where `gitopsd status` finds it."""
+
+    path: Path
+    daemon: DaemonInfo
+
+    def __post_init__(self) -> None:
+        self._stacks: dict[str, StackFacts] = {}
+        self._lock = Lock()
+
+    def publish(self, facts: StackFacts) -> None:
+        with self._lock:
+            self._stacks[facts.name] = facts
+            self._write()
+
+    def close(self) -> None:
+        with self._lock:
+            self.daemon = DaemonInfo(False, None, self.daemon.version, None)
+            self._write()
+
+    def _write(self) -> None:
+        facts = [self._stacks[name] for name in sorted(self._stacks)]
+        try:
+            write_status(self.path, status_document(self.daemon, facts))
+        except GitopsdError as error:  # what is shown must never stop what is done
+            log.error("status not written", path=str(self.path), error=str(error))
+
+
+class App:
+    """The program, for one configuration."""
+
+    def __init__(self, config: HostConfig) -> None:
+        self.config = config
+        self.clock = SystemClock()
+
+    # ------------------------------------------------------------ plan
+
+    def plan(self, ref: str | None, stack: str | None = None) -> Iterator[tuple[StackSpec, Plan | GitopsdError]]:
+        """What a reconcile of `ref` (default: the branch's head) would do now, for each stack. Writes nothing but the
+        mirror. Raises GitopsdError when not even the stacks can be read."""
+        with open_reader(self.config.state_dir) as record, _pipeline(self.config, record) as (pipeline, _):
+            for source in self.config.sources:
+                commit = self._commit(pipeline.source(source.name), ref)
+                for spec in pipeline.specs(source.name, commit):
+                    if stack in {None, spec.name}:
+                        yield spec, self._plan_one(pipeline, record.state(spec.name), spec, commit)
+
+    def _commit(self, source: Source, ref: str | None) -> str:
+        try:
+            head = source.fetch()
+        except EnvironmentFault as fault:
+            known = source.head()
+            if known is None:
+                raise
+            log.warning("source not fetched; the last known commits are used", source=source.name, error=str(fault))
+            head = known
+        return source.resolve(ref) if ref else head
+
+    def _plan_one(
+        self, pipeline: Pipeline, state: StackState | None, spec: StackSpec, commit: str
+    ) -> Plan | GitopsdError:
+        try:
+            ask = pipeline.ask(spec.source, spec.name, commit)
+            known = state or StackState(Memory(spec.name, self.config.instance, spec.source))
+            return pipeline.plan(ask, known).plan
+        except GitopsdError as error:
+            return error
+
+    # ------------------------------------------------------------ once
+
+    def once(self) -> bool:
+        """Reconcile every stack one time, drift included, in the calling thread. True if all came to rest in sync."""
+        with self._assembled() as host, host.stopping_on_signals():
+            settled = True
+            for desk in host.desks():
+                fetched = desk.look()
+                settled = settled and not fetched.trouble
+                for name in fetched.stacks:
+                    worker = host.worker(name, desk.name)
+                    worker.trouble(fetched.trouble or None)
+                    if fetched.head is not None and not host.stop.is_set():
+                        host.attention(name).offer(fetched.head)
+                        settled = worker.settle(fetched.head, sweep=True) is Rest.SETTLED and settled
+            return settled and host.converged()
+
+    # ------------------------------------------------------------ run
+
+    def run(self) -> None:
+        """Look after the stacks until SIGTERM or SIGINT; then end at the next safe point."""
+        with self._assembled() as host, host.stopping_on_signals():
+            clockwork = Clockwork()
+            actors = host.actors(clockwork)
+            for source, desk in zip(self.config.sources, host.desks(), strict=True):
+                clockwork.every(source.poll, partial(_poll, desk, actors), name=f"poll {source.name}")
+            clockwork.start()
+            log.info(
+                "started", instance=self.config.instance, pid=os.getpid(), sources=[s.name for s in self.config.sources]
+            )
+            host.stop.wait()
+            log.info("stopping at the next safe point")
+            clockwork.stop()
+            actors.stop()
+            log.info("stopped")
+
+    @contextmanager
+    def _assembled(self) -> Iterator[Host]:
+        with ExitStack() as stack:
+            record = stack.enter_context(open_record(self.config.state_dir, self.clock))
+            pipeline, _ = stack.enter_context(_pipeline(self.config, record))
+            info = DaemonInfo(True, os.getpid(), __version__, self.clock.now().astimezone(UTC).isoformat())
+            board = StatusBoard(self.config.runtime_dir / "status.json", info)
+            stack.callback(board.close)
+            record.audit(
+                [AuditEvent(DAEMON, "start", detail=f"gitopsd {__version__} as instance {self.config.instance}")]
+            )
+            stack.callback(lambda: record.audit([AuditEvent(DAEMON, "stop")]))
+            yield Host(self.config, self.clock, record, pipeline, board)
+
+
+class Host:
+    """The parts that live as long as the process, and the workers made of them."""
+
+    def __init__(
+        self, config: HostConfig, clock: SystemClock, record: SqliteRecord, pipeline: Pipeline, board: StatusBoard
+    ) -> None:
+        self.config, self.clock, self.record, self.pipeline, self.board = config, clock, record, pipeline, board
+        self.stop = Event()
+        self._probe = HttpProbe()
+        self._attention: dict[str, StackAttention] = {}
+
+    def desks(self) -> list[Desk]:
+        known: dict[str, list[str]] = {}
+        for name in self.record.stacks():
+            state = self.record.state(name)
+            if state is not None:
+                known.setdefault(state.memory.source, []).append(name)
+        return [Desk(s.name, self.pipeline, known.get(s.name, ())) for s in self.config.sources]
+
+    def attention(self, stack: str) -> StackAttention:
+        return self._attention[stack]
+
+    def worker(self, stack: str, source: str) -> StackWorker:
+        attention = StackAttention(lambda commit: self.pipeline.ask(source, stack, commit).digest)
+        self._attention[stack] = attention
+        if self.stop.is_set():
+            attention.stop()
+        ledger = Ledger(stack, source, self.config.instance, self.record, self.clock)
+        return StackWorker(ledger, self.pipeline, attention, self._probe, self.board.publish)
+
+    def actors(self, clockwork: Clockwork) -> Actors:
+        return Actors(self, clockwork)
+
+    def converged(self) -> bool:
+        return self.board.converged()
+
+    @contextmanager
+    def stopping_on_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT end the process at the next safe point; a second one ends it at once."""
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            for sign in former:
+                signal.signal(sign, signal.SIG_DFL)
+            self.stop.set()
+            for attention in list(self._attention.values()):
+                attention.stop()
+
+        former = {sign: signal.signal(sign, stop) for sign in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for sign, handler in former.items():
+                signal.signal(sign, handler)
+
+
+class Actors:
+    """The stacks' threads, started as their stacks become known."""
+
+    def __init__(self, host: Host, clockwork: Clockwork) -> None:
+        self._host, self._clockwork = host, clockwork
+        self._actors: dict[str, Actor] = {}
+        self._lock = Lock()
+
+    def of(self, stack: str, source: str) -> Actor:
+        with self._lock:
+            actor = self._actors.get(stack)
+            if actor is None:
+                worker = self._host.worker(stack, source)
+                actor = Actor(worker, self._host.attention(stack))
+                self._actors[stack] = actor
+                actor.start()
+                self._clockwork.every(SWEEP_EVERY, actor.sweep, name=f"sweep {stack}")
+            return actor
+
+    def stop(self) -> None:
+        for actor in self._actors.values():
+            actor.stop()
+        for actor in self._actors.values():
+            actor.join()
+
+
+def _poll(desk: Desk, actors: Actors) -> None:
+    announce(desk.look(), lambda stack: actors.of(stack, desk.name))

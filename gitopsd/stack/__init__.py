@@ -1,0 +1,1 @@
+"""One stack: what to do next, doing it, and remembering what came of it."""

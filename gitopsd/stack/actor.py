@@ -1,0 +1,96 @@
+"""The thread of one stack: takes triggers in, coalesces them, and lets the worker settle the stack."""
+
+from __future__ import annotations
+
+import random
+from threading import Condition, Thread
+
+import structlog
+
+from gitopsd.model.errors import GitopsdError
+from gitopsd.stack.attention import StackAttention
+from gitopsd.stack.worker import Rest, StackWorker
+
+log = structlog.get_logger("gitopsd.stack")
+
+FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0
+"""Seconds until a stack that the environment blocks is tried again; doubled each time."""
+
+
+class Actor(Thread):
+    """One stack's thread. All methods but `run` may be called from anywhere and return at once."""
+
+    def __init__(self, worker: StackWorker, attention: StackAttention) -> None:
+        super().__init__(name=f"stack-{worker.name}")
+        self.worker, self.attention = worker, attention
+        self._inbox = Condition()
+        self._head: str | None = None
+        self._news = False
+        self._sweep = False
+        self._trouble: str | None = None
+        self._stopping = False
+        self._retries = 0
+
+    def commit(self, head: str) -> None:
+        """The branch's head is this now. Ten such triggers in a second make one or two runs; none is lost."""
+        with self._inbox:
+            self._trouble = None
+            if head != self._head or self._retries:
+                self._head, self._news = head, True
+                self._inbox.notify()
+        self.attention.offer(head)
+
+    def sweep(self) -> None:
+        """Look for drift when there is time."""
+        with self._inbox:
+            self._sweep = True
+            self._inbox.notify()
+
+    def source_trouble(self, detail: str) -> None:
+        """The source could not be read; what is live stays as it is."""
+        with self._inbox:
+            self._trouble = detail
+            self._inbox.notify()
+
+    def stop(self) -> None:
+        """End at the next safe point."""
+        with self._inbox:
+            self._stopping = True
+            self._inbox.notify()
+        self.attention.stop()
+
+    # ------------------------------------------------------------ the thread
+
+    def run(self) -> None:
+        while True:
+            with self._inbox:
+                self._inbox.wait_for(self._something, timeout=self._patience())
+                if self._stopping:
+                    return
+                trouble, self._trouble = self._trouble, None
+                head, sweep = self._head, self._sweep
+                self._news = self._sweep = False
+            self._settle(head, sweep=sweep, trouble=trouble)
+
+    def _something(self) -> bool:
+        return self._news or self._sweep or self._stopping or self._trouble is not None
+
+    def _patience(self) -> float | None:
+        if not self._retries:
+            return None
+        delay = min(FIRST_RETRY * 2.0 ** min(self._retries - 1, 16), LONGEST_RETRY)
+        return delay * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+
+    def _settle(self, head: str | None, *, sweep: bool, trouble: str | None) -> None:
+        try:
+            self.worker.trouble(trouble)
+            rest = self.worker.settle(head, sweep=sweep) if head is not None else Rest.SETTLED
+        except GitopsdError as error:  # the host's own record fails: nothing may be done without it
+            log.error("cannot go on", stack=self.worker.name, error=str(error))
+            rest = Rest.RETRY
+        except Exception:
+            log.exception("a fault of gitopsd itself; the stack is tried again", stack=self.worker.name)
+            rest = Rest.RETRY
+        self._retries = self._retries + 1 if rest is Rest.RETRY else 0
+        if sweep and rest is Rest.RETRY:
+            self._sweep = True

@@ -1,0 +1,72 @@
+"""How a stack at work learns of newer commits and of the end of the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Condition
+
+from gitopsd.model.errors import GitopsdError
+from gitopsd.model.ports import Interrupt
+
+
+class StackAttention:
+    """The `Attention` port of one stack. `offer` and `stop` are called from other threads.
+
+    A commit that asks the same as the one at work is no interrupt; one that cannot be read is one: it must be refused.
+    """
+
+    def __init__(self, digest_of: Callable[[str], str]) -> None:
+        self._digest_of = digest_of
+        self._changed = Condition()
+        self._news = False
+        self._stopping = False
+        self._head: str | None = None
+        self._commit: str | None = None
+        self._digest: str | None = None
+
+    def offer(self, commit: str) -> None:
+        """The branch's head is this commit now."""
+        with self._changed:
+            if commit != self._head:
+                self._head = commit
+                self._wake()
+
+    def stop(self) -> None:
+        """The process ends: at the next safe point the stack rests."""
+        with self._changed:
+            self._stopping = True
+            self._wake()
+
+    def work_on(self, commit: str, digest: str) -> None:
+        """This is what the stack works on now; only what asks for something else interrupts it."""
+        with self._changed:
+            self._commit, self._digest = commit, digest
+            self._head = self._head or commit
+
+    def interrupt(self) -> Interrupt | None:
+        with self._changed:
+            self._news = False
+            if self._stopping:
+                return Interrupt()
+            head = self._head
+            if head is None or head == self._commit:
+                return None
+        if self._digest_at(head) == self._digest:
+            with self._changed:
+                self._commit = head
+            return None
+        return Interrupt(superseded_by=head)
+
+    def wait(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._news, timeout=seconds)
+
+    def _digest_at(self, commit: str) -> str | None:
+        try:
+            return self._digest_of(commit)
+        except GitopsdError:
+            return None
+
+    def _wake(self) -> None:
+        self._news = True
+        self._changed.notify_all()

@@ -1,0 +1,75 @@
+"""One source: fetches it, learns which stacks it has, and hands its head to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from gitopsd.model.errors import CommitError, GitopsdError
+from gitopsd.stack.pipeline import Pipeline
+
+log = structlog.get_logger("gitopsd.source")
+
+
+class Listener(Protocol):
+    """What a desk tells a stack."""
+
+    def commit(self, head: str) -> None: ...
+
+    def source_trouble(self, detail: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a look at the source gave: its head as far as known, the stacks there, and what went wrong."""
+
+    head: str | None
+    stacks: tuple[str, ...]
+    trouble: str = ""
+
+
+class Desk:
+    """Reads one source. `known` are stacks that were delivered from it before: they stay if a commit drops them."""
+
+    def __init__(self, name: str, pipeline: Pipeline, known: Iterable[str]) -> None:
+        self.name, self.pipeline = name, pipeline
+        self.stacks: list[str] = list(known)
+        self._announced: str | None = None
+
+    def look(self) -> Fetched:
+        """Fetch, and read which stacks the head has. Never raises what a stack can be held for."""
+        source = self.pipeline.source(self.name)
+        trouble = ""
+        try:
+            head: str | None = source.fetch()
+        except GitopsdError as error:
+            head, trouble = source.head(), str(error)
+            log.warning("source not fetched", source=self.name, error=trouble)
+        if head is not None:
+            trouble = self._read_stacks(head) or trouble
+            if head != self._announced:
+                log.info("head", source=self.name, commit=head[:12])
+                self._announced = head
+        return Fetched(head, tuple(self.stacks), trouble)
+
+    def _read_stacks(self, head: str) -> str:
+        try:
+            names = [spec.name for spec in self.pipeline.specs(self.name, head)]
+        except CommitError as error:
+            return f"commit {head[:12]}: {error}"
+        except GitopsdError as error:
+            return str(error)
+        self.stacks += [name for name in names if name not in self.stacks]
+        return ""
+
+
+def announce(fetched: Fetched, listener: Callable[[str], Listener]) -> None:
+    """Tell every stack of a source what was fetched."""
+    for stack in fetched.stacks:
+        if fetched.head is not None:
+            listener(stack).commit(fetched.head)
+        if fetched.trouble:
+            listener(stack).source_trouble(fetched.trouble)

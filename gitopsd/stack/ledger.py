@@ -1,0 +1,137 @@
+"""What a stack remembers, kept in step on the host and in its clusters, and its holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import structlog
+
+from gitopsd.execution.session import timestamp
+from gitopsd.kinds.marks import TRACKING_ANNOTATION, tracking_id
+from gitopsd.model.audit import Actor, ActorKind, AuditEvent
+from gitopsd.model.errors import NeedsPerson, Problem
+from gitopsd.model.ids import UnitId
+from gitopsd.model.memory import Baseline, Hold, HoldReason, JobDone, Memory, StackState
+from gitopsd.model.ports import Clock, Cluster, Record
+from gitopsd.stack import remember
+
+log = structlog.get_logger("gitopsd.stack")
+
+DAEMON = Actor(ActorKind.DAEMON, "gitopsd")
+
+
+class Ledger:
+    """The memory of one stack. Every change of it goes through here."""
+
+    def __init__(self, stack: str, source: str, instance: str, record: Record, clock: Clock) -> None:
+        self.stack, self.source, self.instance = stack, source, instance
+        self.record, self.clock = record, clock
+        self._parents_read = False
+
+    @property
+    def state(self) -> StackState:
+        return self.record.state(self.stack) or StackState(Memory(self.stack, self.instance, self.source))
+
+    @property
+    def memory(self) -> Memory:
+        return self.state.memory
+
+    def now(self) -> str:
+        return timestamp(self.clock)
+
+    def event(self, action: str, *, actor: Actor = DAEMON, **more: str) -> AuditEvent:
+        return AuditEvent(actor=actor, action=action, stack=self.stack, **more)
+
+    # ------------------------------------------------------------ memory
+
+    def remember(self, memory: Memory, clusters: Mapping[str, Cluster], events: Iterable[AuditEvent] = ()) -> Memory:
+        """Store a memory on the host, then in every cluster. Raises EnvironmentFault if one cannot be written to:
+        then the host is ahead, and the next call brings the cluster up to date."""
+        stored = self.record.save_memory(memory, tuple(events))
+        self.spread(clusters)
+        return stored
+
+    def spread(self, clusters: Mapping[str, Cluster]) -> None:
+        """Write the memory as it is to the parents."""
+        memory = self.memory
+        for cluster in clusters.values():
+            cluster.save_memory(memory)
+
+    def note_jobs(self, done: Iterable[JobDone], clusters: Mapping[str, Cluster]) -> None:
+        """Jobs that finished must never run again, so they are remembered at once."""
+        known = {(j.unit, j.digest) for j in self.memory.jobs}
+        new = [j for j in done if (j.unit, j.digest) not in known]
+        if new:
+            events = [self.event("job-done", unit=str(j.unit), after=j.digest) for j in new]
+            self.remember(remember.with_jobs(self.memory, new), clusters, events)
+
+    # ------------------------------------------------------------ holds
+
+    def hold(self, reason: HoldReason, detail: str, by: str = "gitopsd") -> None:
+        """Set a hold, unless it is set already with these words. Audited when it is new."""
+        old = next((h for h in self.memory.holds if h.reason is reason), None)
+        if old is not None and old.detail == detail:
+            return
+        holds = remember.with_hold(self.memory.holds, Hold(reason, self.now(), by, detail))
+        events = [self.event("hold", result=reason.value, detail=detail)] if old is None else []
+        self._ensure_known()
+        self.record.set_holds(self.stack, holds, events)
+        log.warning("held", stack=self.stack, reason=reason.value, detail=detail)
+
+    def lift(self, *reasons: HoldReason) -> None:
+        """Take holds away, if they are set. Audited."""
+        gone = [h for h in self.memory.holds if h.reason in reasons]
+        if gone:
+            events = [self.event("release", result=h.reason.value) for h in gone]
+            left = remember.without_holds(self.memory.holds, frozenset(reasons))
+            self.record.set_holds(self.stack, left, events)
+            log.info("goes on", stack=self.stack, was=[h.reason.value for h in gone])
+
+    def _ensure_known(self) -> None:
+        if self.record.state(self.stack) is None:
+            self.record.adopt_memory(self.memory)
+
+    # ------------------------------------------------------------ the parents
+
+    def read_parents(self, clusters: Mapping[str, Cluster], applysets: Mapping[str, str]) -> None:
+        """Once a process: learn what the clusters remember. The highest generation wins.
+
+        If that is a cluster's (the state directory was lost, or an old copy of it was put back), everything tracked is
+        uncertain until it has been looked at. Raises NeedsPerson if the stack is another instance's.
+        """
+        if self._parents_read:
+            return
+        parents = [p for p in (c.load_memory(self.stack) for c in clusters.values()) if p is not None]
+        other = next((p for p in parents if p.instance != self.instance), None)
+        if other is not None:
+            raise NeedsPerson(
+                Problem(
+                    f"the stack belongs to the instance {other.instance!r}",
+                    unit=self.stack,
+                    remedy=f"stop that one, then run `gitopsd takeover {self.stack}` here",
+                )
+            )
+        newest = max(parents, key=lambda p: p.generation, default=None)
+        if newest is not None and newest.generation > self.memory.generation:
+            log.info("memory taken from the cluster", stack=self.stack, generation=newest.generation)
+            self.record.adopt_memory(newest)
+            self._distrust(clusters, applysets, newest.kinds)
+            self.record.audit([self.event("rebuild", detail=f"memory of generation {newest.generation} was read back")])
+        self._parents_read = True
+
+    def _distrust(self, clusters: Mapping[str, Cluster], applysets: Mapping[str, str], kinds: tuple[str, ...]) -> None:
+        """Make the inventory from what is live and carries our marks; its digests are unknown."""
+        known = self.record.baselines(self.stack)
+        found: dict[UnitId, Baseline] = {u: replace(b, certain=False) for u, b in known.items()}
+        for name, cluster in clusters.items():
+            for live in cluster.members(applysets[name], kinds):
+                if live.id not in found and tracked_by(live.annotations, self.stack, live.id):
+                    base = Baseline.of(live, component="", order=(0, 0), digest="", at=self.now())
+                    found[live.id] = replace(base, certain=False)
+        self.record.rebase(self.stack, tuple(found.values()))
+
+
+def tracked_by(annotations: Mapping[str, str], stack: str, unit: UnitId) -> bool:
+    """Whether the object says of itself that it is this stack's; a copied label does not."""
+    return annotations.get(TRACKING_ANNOTATION) == tracking_id(stack, unit)

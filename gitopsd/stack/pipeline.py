@@ -1,0 +1,224 @@
+"""The stages in order, from a commit to a plan. The only place that knows this order."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gitopsd.config.stackfile import load_stacks
+from gitopsd.execution.preflight import preflight
+from gitopsd.kinds.marks import applyset_id, parent_name
+from gitopsd.model.errors import NeedsPerson, Problem
+from gitopsd.model.ids import UnitId
+from gitopsd.model.live import Absence, LiveObject
+from gitopsd.model.memory import Baseline, Good, StackState
+from gitopsd.model.plan import Plan
+from gitopsd.model.ports import Cluster, Source
+from gitopsd.model.spec import StackSpec
+from gitopsd.model.units import Desired, Person, Revision
+from gitopsd.planning.assemble import assemble, assemble_rollback
+from gitopsd.planning.findings import Finding
+from gitopsd.planning.resolve import resolve
+from gitopsd.planning.select import select
+from gitopsd.render import Renderer
+
+NO_REVISION = Revision("", Person(""), Person(""), "", "before the first deploy")
+"""What a failed first deploy goes back to."""
+
+RENDERS_KEPT = 2
+"""Rendered commits a stack keeps in memory while it works: the desired and the good one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a source's stacks come from: the repository and the directory in it."""
+
+    source: Source
+    path: str
+    stack_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What one commit asks of one stack, before it is rendered."""
+
+    commit: str
+    spec: StackSpec
+    digest: str
+
+
+class Inventories(Protocol):
+    """What plans need of the record: they only read."""
+
+    def stacks(self) -> tuple[str, ...]: ...
+
+    def baselines(self, stack: str) -> Mapping[UnitId, Baseline]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with what it is made for. `equal` are baselines of units that were found as wanted: nothing is written
+    for them, but from now on it is known."""
+
+    desired: Desired
+    plan: Plan
+    equal: tuple[Baseline, ...] = ()
+
+
+class Pipeline:
+    """From commits to plans for all stacks of the host. Holds no state of a stack but renders it may make again."""
+
+    def __init__(
+        self,
+        origins: Mapping[str, Origin],
+        renderer: Renderer,
+        cluster: Callable[[str], Cluster],
+        namespaces: Mapping[str, str],
+        record: Inventories,
+    ) -> None:
+        self.origins, self.renderer, self.record = origins, renderer, record
+        self.cluster, self._namespaces = cluster, namespaces
+        self._rendered: OrderedDict[tuple[str, str], Desired] = OrderedDict()
+
+    # ------------------------------------------------------------ from git
+
+    def source(self, name: str) -> Source:
+        return self.origins[name].source
+
+    def specs(self, source: str, commit: str) -> tuple[StackSpec, ...]:
+        """The stacks of a source at a commit. Raises CommitError with every mistake of the stack file."""
+        origin = self.origins[source]
+        tree = origin.source.tree(commit)
+        if tree.oid(origin.path) is None:
+            raise NeedsPerson(
+                Problem(
+                    f"commit {commit[:12]} has no directory {origin.path!r}",
+                    f"source {source}",
+                    remedy="put it back, or change `path` of the source",
+                )
+            )
+        entry = next((f for f in tree.files(origin.path) if f.path == origin.stack_file), None)
+        text = tree.read([entry])[entry.path] if entry else None
+        return load_stacks(
+            text,
+            file=origin.stack_file,
+            source=source,
+            source_path=origin.path,
+            clusters=tuple(self._namespaces),
+        )
+
+    def ask(self, source: str, stack: str, commit: str) -> Ask:
+        """What a commit asks of a stack. Raises NeedsPerson if its stack file has no such stack any more."""
+        spec = next((s for s in self.specs(source, commit) if s.name == stack), None)
+        if spec is None:
+            raise NeedsPerson(
+                Problem(
+                    f"commit {commit[:12]} has no stack {stack!r} any more; nothing of it is pruned by that",
+                    file=self.origins[source].stack_file,
+                    remedy="put the stack back",
+                )
+            )
+        return Ask(commit, spec, self.renderer.digest(self.source(source).tree(commit), spec))
+
+    def desired(self, ask: Ask) -> Desired:
+        """The units that a commit asks for. Raises CommitError with every mistake of every component."""
+        key = (ask.spec.name, ask.commit)
+        if key in self._rendered:
+            self._rendered.move_to_end(key)
+            return self._rendered[key]
+        source = self.source(ask.spec.source)
+        documents = self.renderer.render(source.tree(ask.commit), ask.spec)
+        catalogs = {name: cluster.catalog() for name, cluster in self.clusters(ask.spec.clusters).items()}
+        desired = resolve(ask.spec, source.revision(ask.commit), ask.digest, documents, catalogs)
+        self._rendered[key] = desired
+        while len(self._rendered) > RENDERS_KEPT * max(1, len(self.origins)):
+            self._rendered.popitem(last=False)
+        return desired
+
+    # ------------------------------------------------------------ against the clusters
+
+    def clusters(self, names: Collection[str]) -> dict[str, Cluster]:
+        """Raises EnvironmentFault for a cluster that cannot be connected to."""
+        return {name: self.cluster(name) for name in names}
+
+    def applyset(self, stack: str, cluster: str) -> str:
+        """The ApplySet of a stack in a cluster: the label of everything tracked there."""
+        return applyset_id(parent_name(stack), self._namespaces[cluster])
+
+    def applysets(self, stack: str, names: Collection[str]) -> dict[str, str]:
+        return {name: self.applyset(stack, name) for name in names}
+
+    def plan(
+        self,
+        ask: Ask,
+        state: StackState,
+        *,
+        at: str,
+        scope: Collection[UnitId] | None = None,
+        drifted: Collection[UnitId] = (),
+    ) -> Planned:
+        """What a deploy (or, with `scope`, a heal of these units) of a commit would change now."""
+        desired = self.desired(ask)
+        baselines = self.record.baselines(ask.spec.name)
+        selection = select(desired, baselines, state, scope=scope, drifted=drifted)
+        findings = preflight(self.clusters(ask.spec.clusters), ask.spec, desired, selection.apply)
+        plan = assemble(
+            ask.spec,
+            desired,
+            selection,
+            findings,
+            baselines,
+            state,
+            removals_live=self._live([b.unit for b in selection.remove]),
+            claims=self._claims(ask.spec.name),
+            applysets=self.applysets(ask.spec.name, ask.spec.clusters),
+        )
+        return Planned(desired, plan, _equal(plan, desired, findings, at))
+
+    def plan_rollback(self, ask: Ask | None, spec: StackSpec, state: StackState, *, at: str) -> Planned:
+        """How to undo what is dirty: back to `ask`, or to nothing if there never was a good revision."""
+        desired = self.desired(ask) if ask else None
+        dirty = [d.unit for d in state.dirty]
+        baselines = self.record.baselines(spec.name)
+        clusters = {*spec.clusters, *(u.cluster for u in dirty)}
+        findings: dict[UnitId, Finding] = {}
+        if desired is not None:
+            candidates = select(desired, baselines, state, scope=dirty).apply
+            findings = preflight(self.clusters(clusters), spec, desired, candidates)
+        target = desired or Desired(spec.name, NO_REVISION, "", {})
+        plan = assemble_rollback(
+            spec,
+            desired,
+            state,
+            baselines,
+            findings,
+            self._live([u for u in dirty if u not in target.units]),
+            self.applysets(spec.name, clusters),
+        )
+        return Planned(target, plan, _equal(plan, target, findings, at))
+
+    def _live(self, units: Sequence[UnitId]) -> dict[UnitId, LiveObject | Absence]:
+        return {u: self.cluster(u.cluster).get(u) for u in units}
+
+    def _claims(self, stack: str) -> dict[UnitId, str]:
+        """What the other stacks of this host hold."""
+        return {
+            unit: other for other in self.record.stacks() if other != stack for unit in self.record.baselines(other)
+        }
+
+
+def _equal(plan: Plan, desired: Desired, findings: Mapping[UnitId, Finding], at: str) -> tuple[Baseline, ...]:
+    found = []
+    for unit in plan.equal:
+        live, wanted = findings[unit].live, desired.units[unit]
+        if live is not None:
+            found.append(Baseline.of(live, component=wanted.component, order=wanted.order, digest=wanted.digest, at=at))
+    return tuple(found)
+
+
+def good_ask(pipeline: Pipeline, source: str, stack: str, good: Good) -> Ask:
+    """The good revision as something to ask for; its digest is the recorded one."""
+    ask = pipeline.ask(source, stack, good.commit)
+    return Ask(ask.commit, ask.spec, good.digest)

@@ -1,0 +1,73 @@
+"""After a crash: what became of effects that were intended and whose outcome nobody wrote down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from gitopsd.kinds.marks import is_ours
+from gitopsd.model.live import Absence, LiveObject
+from gitopsd.model.memory import Baseline, Dirty, Intent
+from gitopsd.model.plan import Action
+from gitopsd.model.ports import Cluster
+from gitopsd.model.run import RunKind, RunRecord, Verdict
+from gitopsd.stack.ledger import Ledger
+
+log = structlog.get_logger("gitopsd.stack")
+
+
+def recover(ledger: Ledger, cluster: Callable[[str], Cluster], applyset: Callable[[str], str]) -> None:
+    """Close runs and intents that a crash left open, by looking at what is live. Never assumes, never writes to a
+    cluster. Raises EnvironmentFault while a cluster cannot be asked; nothing is lost by trying again."""
+    state = ledger.state
+    if state.intents:
+        log.warning("looks after a crash", stack=ledger.stack, unknown=len(state.intents))
+    heals = {run.id for run in _open_runs(ledger) if run.kind is RunKind.HEAL}
+    dirty: list[Dirty] = []
+    baselines: list[Baseline] = []
+    known = ledger.record.baselines(ledger.stack)
+    for intent in state.intents:
+        live = cluster(intent.unit.cluster).get(intent.unit)
+        mine = isinstance(live, LiveObject) and is_ours(live, ledger.stack, applyset(intent.unit.cluster))
+        base = known.get(intent.unit)
+        if base is not None:
+            baselines.append(replace(base, certain=False))
+        elif mine and isinstance(live, LiveObject):
+            base = Baseline.of(live, component=intent.component, order=intent.order, digest="", at=ledger.now())
+            baselines.append(replace(base, certain=False))
+        mark = _dirty(intent, live, mine=mine)
+        if mark is not None and intent.run not in heals:
+            dirty.append(mark)
+    if dirty:
+        ledger.record.soil(ledger.stack, dirty)
+    if state.intents:
+        ledger.record.rebase(ledger.stack, baselines)
+    _close_runs(ledger)
+
+
+def _dirty(intent: Intent, live: LiveObject | Absence, *, mine: bool) -> Dirty | None:
+    """The mark of a unit that may have been touched; None if it certainly was not."""
+    if isinstance(live, Absence):
+        removed = intent.action in {Action.DELETE, Action.RECREATE}
+        return _mark(intent, created=False, uid="") if removed else None
+    if intent.action is Action.DELETE:
+        return _mark(intent, created=False, uid=live.uid) if live.terminating else None
+    created = mine and live.uid != intent.live_uid and intent.action in {Action.CREATE, Action.RECREATE}
+    return _mark(intent, created=created, uid=live.uid)
+
+
+def _mark(intent: Intent, *, created: bool, uid: str) -> Dirty:
+    return Dirty(intent.unit, intent.run, intent.action, intent.order, intent.component, created, uid)
+
+
+def _open_runs(ledger: Ledger) -> list[RunRecord]:
+    return [run for run in ledger.record.runs(ledger.stack) if run.verdict is None]
+
+
+def _close_runs(ledger: Ledger) -> None:
+    for run in _open_runs(ledger):
+        reason = "gitopsd ended in the middle of it; the next run goes on from what is live"
+        ended = replace(run, finished=ledger.now(), verdict=Verdict.SUPERSEDED, reason=reason)
+        ledger.record.finish(ended, [ledger.event("run-end", run=run.id, result="superseded", detail=reason)])

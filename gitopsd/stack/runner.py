@@ -1,0 +1,222 @@
+"""One run from its first word in the record to what the stack remembers of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import structlog
+
+from gitopsd.execution.clocks import GateClocks
+from gitopsd.execution.gate import look
+from gitopsd.execution.session import Interrupted, Session
+from gitopsd.execution.waves import Ending, execute
+from gitopsd.kinds.builtin import gates
+from gitopsd.model.audit import Actor, ActorKind
+from gitopsd.model.errors import Cause, EnvironmentFault, GitopsdError, NeedsPerson
+from gitopsd.model.ids import UnitId
+from gitopsd.model.live import Assessment, Health
+from gitopsd.model.memory import Attempt, HoldReason
+from gitopsd.model.plan import Action, Plan
+from gitopsd.model.ports import Attention, Cluster, Interrupt, Probe
+from gitopsd.model.run import RunKind, RunRecord, Verdict
+from gitopsd.model.spec import StackSpec
+from gitopsd.model.units import Desired, Person
+from gitopsd.stack import remember
+from gitopsd.stack.facts import Facts
+from gitopsd.stack.ledger import DAEMON, Ledger
+
+log = structlog.get_logger("gitopsd.stack")
+
+PARALLEL = 8
+"""Requests of one run at the same time: more gain nothing (they end in the API server's queue)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a run is asked to do. `undoes` is the failed run that a rollback takes back."""
+
+    kind: RunKind
+    spec: StackSpec
+    desired: Desired
+    plan: Plan
+    clusters: Mapping[str, Cluster]
+    applysets: Mapping[str, str]
+    undoes: str = ""
+    suspects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A finished run; `interrupt` says why it ended early, if it did."""
+
+    run: RunRecord
+    interrupt: Interrupt | None = None
+
+
+class Runner:
+    """Carries out the runs of one stack, one at a time."""
+
+    def __init__(self, ledger: Ledger, facts: Facts, attention: Attention, probe: Probe, clocks: GateClocks) -> None:
+        self.ledger, self.facts, self.attention, self.probe, self.clocks = ledger, facts, attention, probe, clocks
+
+    def run(self, order: Order) -> Ended:
+        """Do what `order` says. Raises EnvironmentFault or NeedsPerson only while nothing has been touched yet."""
+        actor, author = _people(order)
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix=f"run-{order.spec.name}") as pool:
+            session = self._session(order, actor, pool)
+            excused = self._degraded(session, order.plan)
+            session.keep_lease()
+            run = self._begin(order, session, author)
+            try:
+                ended = self._carry_out(order, session, run, excused)
+            finally:
+                self.facts.current = None
+                self.facts.progress = ""
+        self._release(order)
+        return ended
+
+    # ------------------------------------------------------------ begin
+
+    def _session(self, order: Order, actor: Actor, pool: ThreadPoolExecutor) -> Session:
+        memory = self.ledger.memory
+        return Session(
+            spec=order.spec,
+            run=f"{order.spec.name}-{memory.generation + 1}",
+            kind=order.kind,
+            commit=order.desired.revision.commit,
+            actor=actor,
+            instance=self.ledger.instance,
+            desired=order.desired,
+            clusters=order.clusters,
+            record=self.ledger.record,
+            clock=self.ledger.clock,
+            attention=self.attention,
+            pool=pool,
+            probe=self.probe,
+            clocks=self.clocks,
+            applysets=order.applysets,
+            dirty_before=self.ledger.state.dirty,
+            paused=self._paused,
+            job_done=lambda done: self.ledger.note_jobs([done], order.clusters),
+        )
+
+    def _degraded(self, session: Session, plan: Plan) -> dict[UnitId, Assessment]:
+        """What is degraded before the first effect, and not by our own ungated doing: its staying so fails nothing."""
+        dirty = {d.unit for d in self.ledger.state.dirty}
+        there = [c.unit for c in plan.applies() if c.action is not Action.CREATE and c.unit not in dirty]
+        gating = [u for u in there if gates(u.group, u.kind, session.units[u].options.gate, session.units[u].manifest)]
+        seen = look(session, gating)
+        return {u: found for u, found in seen.items() if found.health is Health.DEGRADED}
+
+    def _begin(self, order: Order, session: Session, author: Person) -> RunRecord:
+        ledger = self.ledger
+        revision = order.desired.revision
+        run = RunRecord(
+            id=session.run,
+            stack=ledger.stack,
+            kind=order.kind,
+            revision=revision.commit,
+            digest=order.desired.digest,
+            author=author,
+            started=ledger.now(),
+            subject=revision.subject,
+            undoes=order.undoes,
+            plan=order.plan,
+        )
+        memory = ledger.memory
+        if order.kind is RunKind.HEAL:
+            memory = replace(memory, attempting=None)
+        else:
+            attempt = Attempt(run.id, order.kind, run.revision, run.digest, run.started)
+            memory = remember.attempting(memory, attempt)
+        kinds = {u.group_kind for u in (*order.desired.units, *ledger.record.baselines(ledger.stack))}
+        spaces = {u.namespace for u in order.desired.units if u.namespace}
+        memory = replace(memory, kinds=tuple(sorted(kinds)), namespaces=tuple(sorted(spaces)))
+        ledger.remember(memory, order.clusters)
+        event = ledger.event(
+            "run-start",
+            actor=session.actor,
+            run=run.id,
+            revision=run.revision,
+            after=run.digest,
+            detail=order.kind.value,
+        )
+        ledger.record.begin(run, [event])
+        ledger.record.save_plan(run.id, order.plan)
+        self.facts.current = run
+        self.facts.publish()
+        log.info("run", stack=ledger.stack, run=run.id, kind=order.kind.value, revision=run.revision[:12])
+        return run
+
+    # ------------------------------------------------------------ carry out and end
+
+    def _carry_out(self, order: Order, session: Session, run: RunRecord, excused: Mapping[UnitId, Assessment]) -> Ended:
+        dirty = self.ledger.state.dirty
+        interrupt: Interrupt | None = None
+        try:
+            ending = execute(session, order.plan, dirty, excused)
+        except Interrupted as interrupted:
+            interrupt = interrupted.interrupt
+            ending = Ending(Verdict.SUPERSEDED, _interrupt_reason(interrupt))
+        except NeedsPerson as refusal:  # another instance took the stack over
+            ending = Ending(Verdict.HELD, str(refusal), Cause.PERSON)
+            self.ledger.hold(HoldReason.INSTANCE, str(refusal))
+        self._see_observed(session)
+        leftovers = (*order.plan.leftovers, *session.leftovers)
+        ended = replace(
+            run,
+            finished=self.ledger.now(),
+            verdict=ending.verdict,
+            reason=ending.reason,
+            cause=ending.cause,
+            failing=ending.failing,
+            leftovers=tuple(dict.fromkeys(leftovers)),
+            suspects=order.suspects if ending.verdict is Verdict.FAILED else (),
+        )
+        event = self.ledger.event(
+            "run-end",
+            actor=session.actor,
+            run=run.id,
+            revision=run.revision,
+            unit=str(ending.failing or ""),
+            result=ending.verdict.value,
+            detail=ending.reason,
+        )
+        self.ledger.record.finish(ended, [event])
+        log.info("run ended", stack=run.stack, run=run.id, verdict=ending.verdict.value, reason=ending.reason)
+        return Ended(ended, interrupt)
+
+    def _see_observed(self, session: Session) -> None:
+        units = {str(u): u for u in session.units}
+        self.facts.see({units[name]: seen for name, seen in session.observed.items() if name in units})
+
+    def _paused(self, fault: EnvironmentFault | None) -> None:
+        if fault is not None:
+            self.ledger.hold(HoldReason.BLOCKED, str(fault))
+        else:
+            self.ledger.lift(HoldReason.BLOCKED)
+        self.facts.publish()
+
+    def _release(self, order: Order) -> None:
+        """Give the leases back. They expire by themselves where that fails."""
+        for cluster in order.clusters.values():
+            try:
+                cluster.release_lease(self.ledger.stack, self.ledger.instance)
+            except GitopsdError as error:
+                log.warning("lease not given back; it expires by itself", stack=self.ledger.stack, error=str(error))
+
+
+def _people(order: Order) -> tuple[Actor, Person]:
+    """Who acts, and whose name the run carries: the commit's author for a deploy, else the daemon."""
+    if order.kind is RunKind.DEPLOY:
+        author = order.desired.revision.author
+        return Actor(ActorKind.GIT, author.name, author.email), author
+    return DAEMON, Person(DAEMON.name)
+
+
+def _interrupt_reason(interrupt: Interrupt) -> str:
+    if interrupt.superseded_by is None:
+        return "gitopsd was stopped; the next start goes on"
+    return f"superseded by {interrupt.superseded_by[:12]}"

@@ -1,0 +1,415 @@
+"""Everything that one stack does, step by step, in the thread that calls it. Only this changes the stack's state."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import structlog
+
+from gitopsd.execution.clocks import GateClocks
+from gitopsd.execution.sweep import survey, suspicious
+from gitopsd.model.audit import Actor, ActorKind, AuditEvent
+from gitopsd.model.errors import CommitError, EnvironmentFault, NeedsPerson
+from gitopsd.model.ids import UnitId
+from gitopsd.model.live import LiveObject
+from gitopsd.model.memory import Attempt, Good, HoldReason, Memory, Quarantined
+from gitopsd.model.plan import Change, Plan
+from gitopsd.model.ports import Probe
+from gitopsd.model.run import RunKind, RunRecord, Verdict
+from gitopsd.model.spec import DriftMode, OnFailure, StackSpec
+from gitopsd.model.status import Wanted
+from gitopsd.model.units import Revision
+from gitopsd.stack import remember
+from gitopsd.stack.attention import StackAttention
+from gitopsd.stack.decide import Situation, Step, decide
+from gitopsd.stack.facts import Facts, Publish
+from gitopsd.stack.ledger import Ledger
+from gitopsd.stack.pipeline import Ask, Pipeline, Planned, good_ask
+from gitopsd.stack.recover import recover
+from gitopsd.stack.runner import Ended, Order, Runner
+
+log = structlog.get_logger("gitopsd.stack")
+
+
+class Rest(StrEnum):
+    """How a stack came to rest."""
+
+    SETTLED = "settled"  # in sync, or held by something that only a new input changes
+    RETRY = "retry"  # the environment is at fault: try again after a while
+    STOPPED = "stopped"  # the process ends
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """What follows one step: come to rest, or (None) decide again."""
+
+    rest: Rest | None = None
+
+
+_AGAIN, _SETTLED, _STOPPED = _Next(), _Next(Rest.SETTLED), _Next(Rest.STOPPED)
+
+SUSPECTS_SHOWN = 20
+"""Commits that a failed run names at most."""
+
+_INPUT_HOLDS = (HoldReason.SOURCE, HoldReason.BLOCKED, HoldReason.INSTANCE)
+"""Holds that are over as soon as the stack's commit could be read and its clusters asked."""
+
+
+class StackWorker:
+    """One stack. `settle` is not reentrant: one thread calls it."""
+
+    def __init__(
+        self, ledger: Ledger, pipeline: Pipeline, attention: StackAttention, probe: Probe, publish: Publish
+    ) -> None:
+        self.ledger, self.pipeline, self.attention = ledger, pipeline, attention
+        self.facts = Facts(ledger, publish)
+        self.clocks = GateClocks()
+        self.runner = Runner(ledger, self.facts, attention, probe, self.clocks)
+        self._suspects: frozenset[UnitId] = frozenset()
+        self._trouble = ""
+
+    @property
+    def name(self) -> str:
+        return self.ledger.stack
+
+    def trouble(self, detail: str | None) -> None:
+        """The source cannot be read now: hold the stack for it (a text), or it can be read again (None)."""
+        self._trouble = detail or ""
+        if detail:
+            self.ledger.hold(HoldReason.SOURCE, detail)
+            self.facts.publish()
+
+    def settle(self, commit: str, *, sweep: bool = False) -> Rest:
+        """Bring the stack to `commit`, or as near as rules and environment allow. With `sweep`, look for drift too."""
+        swept = not sweep
+        try:
+            while True:
+                ask = self._ask(commit)
+                self._prepare(ask)
+                if not swept:
+                    self._sweep()
+                    swept = True
+                rest = self._step(ask).rest
+                if rest is not None:
+                    return rest
+                newer = self.attention.interrupt()
+                if newer is not None and newer.superseded_by is None:
+                    return Rest.STOPPED
+                commit = newer.superseded_by if newer and newer.superseded_by else commit
+        except EnvironmentFault as fault:
+            self.ledger.hold(HoldReason.BLOCKED, str(fault))
+            return Rest.RETRY
+        except NeedsPerson as need:
+            self.ledger.hold(HoldReason.INSTANCE if "instance" in str(need) else HoldReason.SOURCE, str(need))
+            return Rest.RETRY
+        finally:
+            self.facts.publish()
+
+    # ------------------------------------------------------------ before a decision
+
+    def _ask(self, commit: str) -> Ask:
+        try:
+            ask = self.pipeline.ask(self.ledger.source, self.name, commit)
+        except CommitError as error:
+            raise NeedsPerson(*error.problems) from error
+        self.facts.wanted = Wanted(commit, ask.digest)
+        self.attention.work_on(commit, ask.digest)
+        return ask
+
+    def _prepare(self, ask: Ask) -> None:
+        clusters = self.pipeline.clusters(ask.spec.clusters)
+        applysets = self.pipeline.applysets(self.name, ask.spec.clusters)
+        self.ledger.read_parents(clusters, applysets)
+        recover(self.ledger, self.pipeline.cluster, lambda name: self.pipeline.applyset(self.name, name))
+        self.ledger.lift(*(r for r in _INPUT_HOLDS if r is not HoldReason.SOURCE or not self._trouble))
+
+    def _step(self, ask: Ask) -> _Next:
+        state = self.ledger.state
+        baselines = self.ledger.record.baselines(self.name)
+        decision = decide(
+            Situation(
+                memory=state.memory,
+                digest=ask.digest,
+                dirty=bool(state.dirty),
+                uncertain=any(not b.certain for b in baselines.values()),
+                drifted=bool(self._suspects),
+                on_failure=ask.spec.on_failure,
+                drift=ask.spec.drift,
+            )
+        )
+        if decision.step is Step.DEPLOY:
+            return self._deploy(ask)
+        if decision.step is Step.ROLL_BACK:
+            return self._roll_back(ask)
+        if decision.step is Step.HEAL:
+            return self._heal(ask)
+        if decision.hold is not None:
+            self.ledger.hold(decision.hold, self._hold_text(decision.hold, ask))
+        else:
+            self.ledger.lift(HoldReason.QUARANTINED, HoldReason.APPROVAL)
+        return _SETTLED
+
+    def _hold_text(self, reason: HoldReason, ask: Ask) -> str:
+        if reason is HoldReason.QUARANTINED:
+            bad = self.ledger.memory.quarantined(ask.digest)
+            why = f"{bad.unit}: {bad.reason}" if bad and bad.unit else bad.reason if bad else ""
+            return f"commit {ask.commit[:12]} asks what failed in run {bad.run if bad else ''}: {why}; push a fix"
+        old = next((h for h in self.ledger.memory.holds if h.reason is reason), None)
+        return old.detail if old else "the run failed and `onFailure: hold` leaves it as it is; push a fix"
+
+    # ------------------------------------------------------------ deploy
+
+    def _deploy(self, ask: Ask) -> _Next:
+        state = self.ledger.state
+        try:
+            planned = self.pipeline.plan(ask, state, at=self.ledger.now(), drifted=self._suspects)
+        except CommitError as error:
+            return self._refuse(ask, error)
+        if planned.plan.approvals:
+            detail = "; ".join(a.summary for a in planned.plan.approvals)
+            self.ledger.hold(HoldReason.APPROVAL, f"commit {ask.commit[:12]}: {detail}")
+            return _SETTLED
+        self.ledger.lift(HoldReason.APPROVAL)
+        ended = self._run(RunKind.DEPLOY, ask, planned)
+        self._suspects = frozenset()
+        if ended.run.verdict is Verdict.GOOD:
+            self._good(ask, ended.run)
+        elif ended.run.verdict is Verdict.FAILED:
+            self._failed(ask, ended.run)
+        return self._after(ended)
+
+    def _refuse(self, ask: Ask, error: CommitError) -> _Next:
+        """A commit that cannot be carried out: recorded as a failed run in which nothing was touched."""
+        revision = self.pipeline.source(self.ledger.source).revision(ask.commit)
+        now = self.ledger.now()
+        reason = "; ".join(str(p) for p in error.problems)
+        run = RunRecord(
+            id=f"{self.name}-{self.ledger.memory.generation + 1}",
+            stack=self.name,
+            kind=RunKind.DEPLOY,
+            revision=ask.commit,
+            digest=ask.digest,
+            author=revision.author,
+            subject=revision.subject,
+            started=now,
+            finished=now,
+            verdict=Verdict.FAILED,
+            reason=f"refused before the first effect: {reason}",
+            cause=error.cause,
+            suspects=self._suspected(ask),
+        )
+        self.ledger.record.begin(run)
+        self.ledger.record.finish(
+            run, [self.ledger.event("refuse", run=run.id, revision=ask.commit, result="failed", detail=reason)]
+        )
+        log.error(
+            "refused", stack=self.name, run=run.id, revision=ask.commit[:12], problems=[str(p) for p in error.problems]
+        )
+        self._failed(ask, run)
+        return _AGAIN
+
+    def _good(self, ask: Ask, run: RunRecord) -> None:
+        before = self.ledger.memory.good
+        memory = remember.good(self.ledger.memory, Good(ask.commit, ask.digest, self.ledger.now()))
+        source = self.pipeline.source(self.ledger.source)
+        delivered = source.between(before[0].commit, ask.commit) if before else (source.revision(ask.commit),)
+        events = [
+            self.ledger.event(
+                "delivered", actor=git_actor(r), run=run.id, revision=r.commit, result="good", detail=r.subject
+            )
+            for r in delivered
+        ]
+        self._remember(
+            memory, ask.spec, [*events, self.ledger.event("good", run=run.id, revision=ask.commit, after=ask.digest)]
+        )
+        self.ledger.record.clean(self.name, [d.unit for d in self.ledger.state.dirty])
+        self.clocks.reset()
+        source.keep(self.name, [g.commit for g in memory.good if source.has(g.commit)])
+
+    def _failed(self, ask: Ask, run: RunRecord) -> None:
+        """Quarantine what was asked, and in the same breath write down that a rollback follows, if one does."""
+        now = self.ledger.now()
+        unit = str(run.failing or "")
+        found = Quarantined(ask.digest, ask.commit, run.id, run.reason, now, unit)
+        back = None
+        if self.ledger.state.dirty and ask.spec.on_failure is OnFailure.ROLLBACK:
+            good = self.ledger.memory.good
+            back = Attempt(
+                run.id, RunKind.ROLLBACK, good[0].commit if good else "", good[0].digest if good else "", now
+            )
+        event = self.ledger.event(
+            "quarantine", run=run.id, revision=ask.commit, unit=unit, after=ask.digest, detail=run.reason
+        )
+        self._remember(remember.failed(self.ledger.memory, found, back), ask.spec, [event])
+        if self.ledger.state.dirty and back is None:
+            self.ledger.hold(
+                HoldReason.FAILED, f"run {run.id} failed and is left as it is (onFailure: hold): {run.reason}"
+            )
+
+    # ------------------------------------------------------------ rollback and heal
+
+    def _roll_back(self, ask: Ask) -> _Next:
+        state = self.ledger.state
+        undoes = state.memory.quarantine[0].run if state.memory.quarantine else ""
+        try:
+            target = self._good_ask()
+            spec = target.spec if target else ask.spec
+            planned = self.pipeline.plan_rollback(target, spec, state, at=self.ledger.now())
+        except (CommitError, NeedsPerson) as error:
+            return self._cannot_roll_back(ask, f"the good revision cannot be rendered any more: {error}")
+        ended = self._run(RunKind.ROLLBACK, target or ask, planned, undoes=undoes)
+        if ended.run.verdict is Verdict.GOOD:
+            self._remember(remember.settled(self.ledger.memory), spec)
+            self.ledger.record.clean(self.name, [d.unit for d in self.ledger.state.dirty])
+            self.clocks.reset()
+        elif ended.run.verdict is Verdict.FAILED:
+            return self._cannot_roll_back(ask, f"run {ended.run.id}: {ended.run.reason}")
+        return self._after(ended)
+
+    def _cannot_roll_back(self, ask: Ask, detail: str) -> _Next:
+        self._remember(remember.settled(self.ledger.memory), ask.spec)
+        self.ledger.hold(HoldReason.ROLLBACK_FAILED, f"{detail}; push a fix")
+        return _AGAIN
+
+    def _heal(self, ask: Ask) -> _Next:
+        target = self._good_ask() or ask
+        uncertain = {u for u, b in self.ledger.record.baselines(self.name).items() if not b.certain}
+        scope = self._suspects | uncertain
+        planned = self.pipeline.plan(target, self.ledger.state, at=self.ledger.now(), scope=scope, drifted=scope)
+        self._suspects = frozenset()
+        self._account_for(uncertain - set(planned.desired.units))
+        self.facts.drift(drift_of(planned.plan))
+        if planned.plan.empty or target.spec.drift is DriftMode.REPORT:
+            self._take_note(planned)
+            self._account_for({c.unit for c in planned.plan.applies()})
+            return _AGAIN
+        ended = self._run(RunKind.HEAL, target, planned)
+        if ended.run.verdict is Verdict.FAILED:
+            return _Next(Rest.RETRY)
+        if ended.run.verdict is Verdict.GOOD:
+            self.facts.drift({})
+        return self._after(ended)
+
+    def _account_for(self, units: Collection[UnitId]) -> None:
+        """Look at tracked units that nothing is to be done about now: they are there, or they are gone."""
+        record, there, gone = self.ledger.record, [], []
+        for unit, base in record.baselines(self.name).items():
+            if unit not in units:
+                continue
+            live = self.pipeline.cluster(unit.cluster).get(unit)
+            if isinstance(live, LiveObject) and live.uid == base.uid:
+                there.append(replace(base, certain=True, digest="", resource_version=live.resource_version))
+            else:
+                gone.append(unit)
+        record.rebase(self.name, there, gone)
+
+    # ------------------------------------------------------------ drift
+
+    def _sweep(self) -> None:
+        """Find units whose live state may not be what was applied, and look at everybody's health."""
+        good = self.ledger.memory.good
+        state = self.ledger.state
+        if not good or state.dirty:
+            return
+        target = self._good_ask()
+        baselines = self.ledger.record.baselines(self.name)
+        if target is None:
+            return
+        clusters = self.pipeline.clusters({u.cluster for u in baselines} | set(target.spec.clusters))
+        applysets = self.pipeline.applysets(self.name, clusters)
+        self._suspects = suspicious(clusters, applysets, baselines)
+        desired = self.pipeline.desired(target)
+        seen = survey(clusters, desired, self.ledger.clock.now())
+        self.facts.see(seen.health)
+        self.ledger.note_jobs(seen.jobs, clusters)
+        self._tidy_postponed()
+        if not self._suspects:
+            self.facts.drift({})
+
+    def _tidy_postponed(self) -> None:
+        """Forget postponed deletions of what is gone by now."""
+        state = self.ledger.state
+        left = tuple(
+            p for p in state.postponed if isinstance(self.pipeline.cluster(p.unit.cluster).get(p.unit), LiveObject)
+        )
+        if left != state.postponed:
+            gone = [p.unit for p in state.postponed if p not in left]
+            self.ledger.record.rebase(self.name, [], gone)
+            self.ledger.record.set_postponed(self.name, left)
+
+    # ------------------------------------------------------------ shared by all runs
+
+    def _good_ask(self) -> Ask | None:
+        good = self.ledger.memory.good
+        return good_ask(self.pipeline, self.ledger.source, self.name, good[0]) if good else None
+
+    def _take_note(self, planned: Planned) -> None:
+        """What planning found out needs no write to the cluster, but from now on we know it."""
+        gone = [left.unit for left in planned.plan.forget]
+        if planned.equal or gone:
+            events = [self.ledger.event("forget", unit=str(f.unit), detail=f.reason) for f in planned.plan.forget]
+            self.ledger.record.rebase(self.name, planned.equal, gone)
+            self.ledger.record.audit(events)
+        self._postpone(planned.plan)
+
+    def _run(self, kind: RunKind, ask: Ask, planned: Planned, *, undoes: str = "") -> Ended:
+        """Carry out a plan whose effects nothing stands against any more."""
+        self._take_note(planned)
+        touched = {u.cluster for u in planned.desired.units} | {c.unit.cluster for c in planned.plan.changes()}
+        clusters = self.pipeline.clusters(touched | set(ask.spec.clusters))
+        return self.runner.run(
+            Order(
+                kind=kind,
+                spec=ask.spec,
+                desired=planned.desired,
+                plan=planned.plan,
+                clusters=clusters,
+                applysets=self.pipeline.applysets(self.name, clusters),
+                undoes=undoes,
+                suspects=self._suspected(ask) if kind is RunKind.DEPLOY else (),
+            )
+        )
+
+    def _postpone(self, plan: Plan) -> None:
+        """Remember deletions that wait, each with the time at which it began to."""
+        since = {p.unit: p.since for p in self.ledger.state.postponed}
+        now = self.ledger.now()
+        waiting = tuple(replace(p, since=since.get(p.unit) or now) for p in plan.postponed)
+        self.ledger.record.set_postponed(self.name, waiting)
+
+    def _suspected(self, ask: Ask) -> tuple[str, ...]:
+        """The commits that came since the good one: what broke is in one of them."""
+        good = self.ledger.memory.good
+        source = self.pipeline.source(self.ledger.source)
+        if not good:
+            return (ask.commit,)
+        return tuple(r.commit for r in source.between(good[0].commit, ask.commit)[-SUSPECTS_SHOWN:])
+
+    def _remember(self, memory: Memory, spec: StackSpec, events: Sequence[AuditEvent] = ()) -> None:
+        """On the host at once; in the clusters as soon as they can be written to."""
+        self.ledger.record.save_memory(memory, events)
+        self.ledger.spread(self.pipeline.clusters(spec.clusters))
+
+    def _after(self, ended: Ended) -> _Next:
+        if ended.interrupt is not None and ended.interrupt.superseded_by is None:
+            return _STOPPED
+        if ended.run.verdict is Verdict.HELD:
+            return _SETTLED
+        return _AGAIN
+
+
+def git_actor(revision: Revision) -> Actor:
+    return Actor(ActorKind.GIT, revision.author.name, revision.author.email)
+
+
+def drift_of(plan: Plan) -> dict[UnitId, str]:
+    """For each drifted unit, what differs, in a few words; of a Secret no values."""
+    return {c.unit: _difference(c) for c in plan.applies()}
+
+
+def _difference(change: Change) -> str:
+    if not change.live_uid:
+        return "it is gone"
+    return ", ".join(f.path for f in change.diff) or "its fields are owned by others"

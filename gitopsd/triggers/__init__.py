@@ -1,0 +1,1 @@
+"""What sets the stacks to work: time passing."""
