@@ -13,7 +13,7 @@ JobState = Literal["running", "complete", "failed"]
 
 
 def job_digest(manifest: Manifest) -> str:
-    """What the Job is asked to do, as in git (normalised): a new digest is a new run of it; labels are not part of it."""
+    """What the Job is asked to do, as in git (normalised): a new digest is a new run of it. Labels do not count."""
     spec: Mapping[str, Any] = manifest.get("spec") or {}
     return manifest_digest(spec)
 

@@ -50,7 +50,7 @@ def normalise(manifest: Manifest) -> Manifest:
 
 
 def canonical(value: Any) -> bytes:
-    """JSON with sorted keys and no space: equal values give equal bytes. Raises CommitError for what JSON cannot say."""
+    """JSON with sorted keys, no space: equal values give equal bytes. Raises CommitError for what JSON cannot say."""
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError as error:

@@ -62,7 +62,7 @@ class _Reader:
                 continue
             if _INTEGER.fullmatch(text):
                 return int(text)
-            self.problems.append(f"annotation {key} is {text!r}; it must be an integer such as \"-5\" or \"10\"")
+            self.problems.append(f'annotation {key} is {text!r}; it must be an integer such as "-5" or "10"')
         return 0
 
     def choice(self, key: str, default: Choice) -> Choice:
@@ -90,5 +90,7 @@ class _Reader:
             self.problems.append(f"annotation {IGNORE}: {error}")
             return ()
         refused = [path for path in paths if not ignorable(path)]
-        self.problems += [f"annotation {IGNORE}: {path} identifies the object and cannot be ignored" for path in refused]
+        self.problems += [
+            f"annotation {IGNORE}: {path} identifies the object and cannot be ignored" for path in refused
+        ]
         return tuple(path for path in paths if path not in refused)
