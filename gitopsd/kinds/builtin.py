@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gitopsd.model.units import GateRole, Manifest
 
@@ -19,8 +19,7 @@ class Builtin:
     rank: int
 
 
-@dataclass(frozen=True, slots=True)
-class CustomKind:
+class CustomKind(NamedTuple):
     """A kind that a CustomResourceDefinition declares; `versions` are those that are served."""
 
     group: str
@@ -137,11 +136,12 @@ def rank(group: str, kind: str) -> int:
     return builtin.rank if builtin else UNKNOWN
 
 
-def gates(group: str, kind: str, role: GateRole, manifest: Manifest) -> bool:
+def gates(group: str, kind: str, role: GateRole, manifest: Manifest) -> bool:  # noqa: ARG001 - see below
     """Whether a wave waits for the health of an object of this kind.
 
     Built-in kinds whose health depends on what is not ours (a cloud, metrics, a consumer) are shown only. Custom
-    resources gate: one that never reports a condition is healthy as soon as it exists.
+    resources gate: one that never reports a condition is healthy as soon as it exists. Kind and role decide so far; the
+    manifest belongs to the question.
     """
     if role is not GateRole.DEFAULT:
         return role is GateRole.REQUIRED

@@ -197,7 +197,7 @@ def _settle_at(path: Path, wanted: Any, live: Any, ours: Fields | None, others: 
         return _settle_in_list(path, wanted, live, ours, others)
     if wanted is not _ABSENT and not isinstance(wanted, Mapping):
         return wanted
-    here: Mapping[str, Any] = {} if wanted is _ABSENT else wanted
+    here: Any = {} if wanted is _ABSENT else wanted
     below: Any = live.get(step, _ABSENT) if isinstance(live, Mapping) else _ABSENT
     if isinstance(below, list) and rest and step not in here:
         return wanted  # the whole list has left git: its elements go with it

@@ -87,14 +87,17 @@ def element_key(item: Mapping[str, Any], names: tuple[str, ...]) -> str:
 
 def find_element(items: Sequence[Any], segment: str) -> int | None:
     """The index of the element that a path's segment means; None if the list has none."""
-    names = natural_keys(items)
     for index, item in enumerate(items):
-        if isinstance(item, Mapping) and names:
-            if segment in {element_key(item, names), str(item.get(names[0]))}:
-                return index
-        elif not isinstance(item, Mapping | list) and str(item) == segment:
+        if not isinstance(item, Mapping | list) and str(item) == segment:
             return index
-    return int(segment) if not names and segment.isdecimal() and int(segment) < len(items) else None
+    for names in NATURAL_KEYS:
+        if _distinguish(items, names):
+            keys = [{element_key(item, names), str(item[names[0]])} for item in items]
+            index = next((i for i, key in enumerate(keys) if segment in key), -1)
+            if index >= 0:
+                return index
+    indexed = natural_keys(items) is None and segment.isdecimal() and int(segment) < len(items)
+    return int(segment) if indexed else None
 
 
 def _glued(text: str, position: int) -> bool:
