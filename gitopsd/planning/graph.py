@@ -1,0 +1,205 @@
+"""The order of everything in a stack: one graph of waves, dependencies between components, and implicit needs.
+
+A unit's place is first its order (wave of its component, its own wave). Inside one order, a component comes after
+those that it depends on, an object after the namespace it lives in and the definition of its kind, and for the rest
+kinds come in the order in which they use each other (rank). What contradicts this is an error of the commit.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
+
+from gitopsd.kinds.builtin import rank
+from gitopsd.model.errors import Problem
+from gitopsd.model.ids import UnitId
+from gitopsd.model.plan import Change, Layer, Wave
+from gitopsd.model.spec import Component, StackSpec
+from gitopsd.model.units import Order, Unit
+from gitopsd.planning.creators import Creators
+
+Node = UnitId | tuple[str, str]
+"""A unit, or ("begin" | "end", component): between these two are all units of the component."""
+
+Predecessors = Mapping[Node, Mapping[Node, int]]
+"""For each node what comes before it; 1 if a gate has to lie between the two, 0 if their ranks keep them apart."""
+
+
+def waves(changes: Sequence[Change], spec: StackSpec, units: Mapping[UnitId, Unit]) -> tuple[Wave, ...]:
+    """`changes` (no deletions) as waves of layers. `units` is everything that the stack wants: an unchanged unit
+    carries dependencies on. The order has to be free of contradictions (`check_order`)."""
+    by_order: dict[Order, list[Change]] = defaultdict(list)
+    for change in changes:
+        by_order[change.order].append(change)
+    return tuple(Wave(order, _layers(by_order[order], spec, units)) for order in sorted(by_order))
+
+
+def _layers(changes: Sequence[Change], spec: StackSpec, units: Mapping[UnitId, Unit]) -> tuple[Layer, ...]:
+    levels = _levels(_predecessors(changes[0].order, spec, units))
+    steps: dict[tuple[int, int], list[Change]] = defaultdict(list)
+    for change in changes:
+        place = levels[change.unit], rank(change.unit.group, change.unit.kind)
+        steps[place].append(change)
+    places = sorted(steps)
+    nexts: list[tuple[int, int] | None] = [*places[1:], None]
+    return tuple(
+        Layer(tuple(sorted(steps[place], key=lambda c: c.unit)), gated=after is None or after[0] != place[0])
+        for place, after in zip(places, nexts, strict=True)
+    )
+
+
+def _predecessors(order: Order, spec: StackSpec, units: Mapping[UnitId, Unit]) -> Predecessors:
+    """The graph of all units of one order."""
+    before: dict[Node, dict[Node, int]] = defaultdict(dict)
+    for component in spec.components:
+        if component.wave == order[0]:
+            before["end", component.name]["begin", component.name] = 0
+            for name in component.depends_on:
+                before["begin", component.name]["end", name] = 1
+    for unit in units.values():
+        if unit.order == order:
+            before[unit.id]["begin", unit.component] = 0
+            before["end", unit.component][unit.id] = 0
+    for earlier, later, _ in _needs(units):
+        if earlier.order == later.order == order:
+            before[later.id][earlier.id] = 0
+    return before
+
+
+def _levels(before: Predecessors) -> dict[Node, int]:
+    """How many gates lie before each node. Raises graphlib.CycleError."""
+    levels: dict[Node, int] = {}
+    for node in TopologicalSorter(before).static_order():
+        levels[node] = max((levels[p] + gates for p, gates in before.get(node, {}).items()), default=0)
+    return levels
+
+
+def _needs(units: Mapping[UnitId, Unit]) -> Iterator[tuple[Unit, Unit, str]]:
+    """Implicit dependencies: (earlier, later, what the later has to do with the earlier)."""
+    creators = Creators.among(units.values())
+    for unit in units.values():
+        for earlier, why in creators.needed_by(unit.id):
+            yield units[earlier], unit, why
+
+
+# ---------------------------------------------------------------- contradictions
+
+
+def check_order(spec: StackSpec, units: Mapping[UnitId, Unit]) -> list[Problem]:
+    """Everything that makes the order of a stack impossible, over all of its units, changed or not."""
+    problems = _component_problems(spec)
+    if problems:
+        return problems
+    ordered = dict(sorted(units.items()))
+    problems += [_too_late(*need) for need in _needs(ordered) if need[0].order > need[1].order]
+    problems += _dependency_problems(spec, ordered)
+    for order in sorted({unit.order for unit in ordered.values()}):
+        problems += _cycle_problems(order, spec, ordered)
+    return problems
+
+
+def _component_problems(spec: StackSpec) -> list[Problem]:
+    components = {c.name: c for c in spec.components}
+    problems = []
+    for component in spec.components:
+        for name in component.depends_on:
+            other = components.get(name)
+            if other is None:
+                problems.append(_about(spec, component, f"dependsOn: the stack has no component {name!r}"))
+            elif other.wave > component.wave:
+                text = (
+                    f"dependsOn: {component.name} (wave {component.wave}) depends on {name} (wave {other.wave}, "
+                    f"{_place(spec.file, other.line)}), which comes later"
+                )
+                problems.append(_about(spec, component, text, "raise its wave, or lower the other's"))
+    try:
+        TopologicalSorter({c.name: c.depends_on for c in spec.components}).prepare()
+    except CycleError as cycle:
+        names: list[str] = cycle.args[1]
+        text = "; ".join(
+            f"{later} ({_place(spec.file, components[later].line)}) depends on {earlier}"
+            for earlier, later in pairwise(names)
+        )
+        problems.append(_about(spec, components[names[0]], f"dependsOn runs in a circle: {text}"))
+    return problems
+
+
+def _too_late(earlier: Unit, later: Unit, why: str) -> Problem:
+    return Problem(
+        f"{later.id} is in wave {wave_text(later.order)} but {why}: {_named(earlier)} is in the later wave "
+        f"{wave_text(earlier.order)}",
+        file=later.origin.file,
+        line=later.origin.line,
+        unit=str(later.id),
+        remedy=f"give {earlier.id} a wave no higher than {wave_text(later.order)}",
+    )
+
+
+def _dependency_problems(spec: StackSpec, units: Mapping[UnitId, Unit]) -> list[Problem]:
+    """Components of one wave whose objects' own waves contradict a dependency between the two."""
+    members: dict[str, list[Unit]] = defaultdict(list)
+    for unit in units.values():
+        members[unit.component].append(unit)
+    problems = []
+    for component in spec.components:
+        for name in component.depends_on:
+            if not members[component.name] or not members[name]:
+                continue
+            first = min(members[component.name], key=lambda u: (u.order, u.id))
+            last = max(members[name], key=lambda u: (u.order, u.id))
+            if last.order > first.order:
+                text = (
+                    f"dependsOn: {component.name} depends on {name}, but {_named(first)} is in wave "
+                    f"{wave_text(first.order)} and {_named(last)} in the later wave {wave_text(last.order)}"
+                )
+                problems.append(_about(spec, component, text, f"raise the wave of component {component.name}"))
+    return problems
+
+
+def _cycle_problems(order: Order, spec: StackSpec, units: Mapping[UnitId, Unit]) -> list[Problem]:
+    try:
+        _levels(_predecessors(order, spec, units))
+    except CycleError as cycle:
+        nodes: list[Node] = cycle.args[1]
+        return [_circle(order, nodes, spec, units)]
+    return []
+
+
+def _circle(order: Order, nodes: Sequence[Node], spec: StackSpec, units: Mapping[UnitId, Unit]) -> Problem:
+    """A circle in words; each node of graphlib's answer comes before the next one."""
+    creators = Creators.among(units.values())
+    steps: list[str] = []
+    for earlier, later in pairwise(nodes):
+        if isinstance(earlier, UnitId) and isinstance(later, UnitId):
+            why = next(text for need, text in creators.needed_by(later) if need == earlier)
+            steps.append(f"{_named(units[later])} needs {_named(units[earlier])}: it {why}")
+        elif isinstance(earlier, tuple) and isinstance(later, tuple) and earlier[1] != later[1]:
+            line = spec.component(later[1]).line
+            steps.append(f"component {later[1]} ({_place(spec.file, line)}) depends on {earlier[1]}")
+    first = units[min(n for n in nodes if isinstance(n, UnitId))]  # components alone were found free of circles
+    return Problem(
+        f"wave {wave_text(order)} runs in a circle: {'; '.join(steps)}",
+        file=first.origin.file,
+        line=first.origin.line,
+        unit=str(first.id),
+        remedy="move one of them to another component or wave",
+    )
+
+
+def wave_text(order: Order) -> str:
+    """A wave as people write it: `10`, or `10/5` for objects with a wave of their own."""
+    return f"{order[0]}/{order[1]}" if order[1] else str(order[0])
+
+
+def _about(spec: StackSpec, component: Component, text: str, remedy: str = "") -> Problem:
+    return Problem(text, file=spec.file, line=component.line, remedy=remedy)
+
+
+def _named(unit: Unit) -> str:
+    return f"{unit.id} ({_place(unit.origin.file, unit.origin.line)})"
+
+
+def _place(file: str, line: int | None) -> str:
+    return f"{file}:{line}" if line else file

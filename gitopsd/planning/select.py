@@ -1,0 +1,79 @@
+"""Which units a run has to look at, and which it should remove."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from gitopsd.kinds.jobs import job_digest
+from gitopsd.model.ids import UnitId
+from gitopsd.model.memory import Baseline, Dirty, StackState
+from gitopsd.model.units import Desired, KubernetesUnit, Unit
+from gitopsd.planning.creators import is_job
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A unit that may have to be changed, and why it is looked at."""
+
+    unit: KubernetesUnit
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a run is about: candidates by unit, and the inventory's entries that the commit no longer asks for."""
+
+    apply: tuple[Candidate, ...]
+    remove: tuple[Baseline, ...]
+
+
+def select(
+    desired: Desired,
+    baselines: Mapping[UnitId, Baseline],
+    state: StackState,
+    *,
+    scope: Collection[UnitId] | None = None,
+    drifted: Collection[UnitId] = (),
+) -> Selection:
+    """The candidates of a run.
+
+    Without a `scope` (a deploy): everything whose wish differs from the baseline, has none, whose state nobody knows,
+    or that drifted; and everything to be removed. With a scope (a heal: the drifted; a rollback: the dirty): exactly
+    those of its units that `desired` wants. A Job that finished is looked at by neither.
+    """
+    finished = {(done.unit, done.digest) for done in state.memory.jobs}
+    dirty = {d.unit: d for d in state.dirty}
+    found = []
+    for unit in desired.units.values():
+        if is_job(unit.id) and (unit.id, job_digest(unit.manifest)) in finished:
+            continue
+        if scope is None:
+            reason = _why(unit, baselines.get(unit.id), unit.id in drifted)
+        elif unit.id in scope:
+            reason = _why_in_scope(unit, baselines.get(unit.id), unit.id in drifted, dirty.get(unit.id))
+        else:
+            continue
+        if reason:
+            found.append(Candidate(unit, reason))
+    gone = [b for b in baselines.values() if b.unit not in desired.units] if scope is None else []
+    return Selection(tuple(sorted(found, key=lambda c: c.unit.id)), tuple(sorted(gone, key=lambda b: b.unit)))
+
+
+def _why_in_scope(unit: Unit, baseline: Baseline | None, drifted: bool, dirty: Dirty | None) -> str:
+    if drifted:
+        return "drifted"
+    return "dirty" if dirty is not None else _why(unit, baseline, drifted) or "asked for"
+
+
+def _why(unit: Unit, baseline: Baseline | None, drifted: bool) -> str:
+    """Why a deploy looks at a unit; "" if it has no reason to."""
+    if baseline is None:
+        return "new"
+    if not baseline.digest:
+        return "untracked"  # known from its marks in the cluster alone: a lost state directory
+    if not baseline.certain:
+        return "unknown outcome"
+    if (baseline.digest, baseline.component, baseline.order) != (unit.digest, unit.component, unit.order):
+        return "changed"
+    return "drifted" if drifted else ""

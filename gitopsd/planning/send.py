@@ -1,0 +1,34 @@
+"""What is sent to the API server for a unit: its manifest with our marks, and without what is left to others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from gitopsd.kinds.fields import autoscaled, keep_ignored
+from gitopsd.kinds.marks import mark
+from gitopsd.model.live import LiveObject
+from gitopsd.model.units import Desired, KubernetesUnit, Manifest
+
+REPLICAS = "spec.replicas"
+
+Targets = Collection[tuple[str, str, str]]
+"""(kind, namespace, name) of objects whose replicas an autoscaler sets."""
+
+
+def autoscaled_targets(desired: Desired) -> Targets:
+    """What the stack's own HorizontalPodAutoscalers scale."""
+    return autoscaled(unit.manifest for unit in desired.units.values())
+
+
+def manifest_to_send(
+    unit: KubernetesUnit, live: LiveObject | None, stack: str, applyset: str, autoscaled: Targets
+) -> Manifest:
+    """The manifest of `unit` as `stack` applies it onto `live`.
+
+    Fields under `gitopsd.io/ignore`, and the replicas of an autoscaler's target, go out as they are live; a new object
+    starts with what git says.
+    """
+    ignore = unit.options.ignore
+    if (unit.id.kind, unit.id.namespace, unit.id.name) in autoscaled and REPLICAS not in ignore:
+        ignore = (*ignore, REPLICAS)
+    return mark(keep_ignored(unit.manifest, live, ignore), stack, unit.id, applyset)
