@@ -7,7 +7,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC
 from functools import partial
 from pathlib import Path
 from threading import Event, Lock
@@ -19,6 +18,7 @@ from gitopsd import __version__
 from gitopsd.clock import SystemClock
 from gitopsd.cluster import ClusterSettings, KubernetesCluster, connect
 from gitopsd.config.host import ClusterConfig, HostConfig, SourceConfig
+from gitopsd.execution.session import timestamp
 from gitopsd.git import SourceSettings, open_source
 from gitopsd.model.audit import AuditEvent
 from gitopsd.model.errors import EnvironmentFault, GitopsdError, Problem
@@ -36,7 +36,7 @@ from gitopsd.stack.actor import Actor
 from gitopsd.stack.attention import StackAttention
 from gitopsd.stack.desk import Desk, announce
 from gitopsd.stack.ledger import DAEMON, Ledger
-from gitopsd.stack.pipeline import Origin, Pipeline
+from gitopsd.stack.pipeline import Inventories, Origin, Pipeline
 from gitopsd.stack.worker import Rest, StackWorker
 from gitopsd.triggers.clockwork import SWEEP_EVERY, Clockwork
 from gitopsd.views.status import status_document
@@ -103,7 +103,7 @@ def _source(config: SourceConfig, state_dir: Path) -> Source:
 
 
 @contextmanager
-def _pipeline(config: HostConfig, record: object) -> Iterator[tuple[Pipeline, Clusters]]:
+def _pipeline(config: HostConfig, record: Inventories) -> Iterator[tuple[Pipeline, Clusters]]:
     """Everything between a commit and a plan. `record` may be the writer or a reader: plans only read."""
     with ExitStack() as stack:
         clusters = Clusters(config.clusters)
@@ -184,14 +184,14 @@ class App:
         try:
             ask = pipeline.ask(spec.source, spec.name, commit)
             known = state or StackState(Memory(spec.name, self.config.instance, spec.source))
-            return pipeline.plan(ask, known).plan
+            return pipeline.plan(ask, known, at=timestamp(self.clock)).plan
         except GitopsdError as error:
             return error
 
     # ------------------------------------------------------------ once
 
     def once(self) -> bool:
-        """Reconcile every stack one time, drift included, in the calling thread. True if all came to rest in sync."""
+        """Reconcile every stack one time, drift included, in the calling thread. False if one could not come to rest."""
         with self._assembled() as host, host.stopping_on_signals():
             settled = True
             for desk in host.desks():
@@ -203,7 +203,7 @@ class App:
                     if fetched.head is not None and not host.stop.is_set():
                         host.attention(name).offer(fetched.head)
                         settled = worker.settle(fetched.head, sweep=True) is Rest.SETTLED and settled
-            return settled and host.converged()
+            return settled
 
     # ------------------------------------------------------------ run
 
@@ -229,7 +229,7 @@ class App:
         with ExitStack() as stack:
             record = stack.enter_context(open_record(self.config.state_dir, self.clock))
             pipeline, _ = stack.enter_context(_pipeline(self.config, record))
-            info = DaemonInfo(True, os.getpid(), __version__, self.clock.now().astimezone(UTC).isoformat())
+            info = DaemonInfo(True, os.getpid(), __version__, timestamp(self.clock))
             board = StatusBoard(self.config.runtime_dir / "status.json", info)
             stack.callback(board.close)
             record.audit(
@@ -271,9 +271,6 @@ class Host:
 
     def actors(self, clockwork: Clockwork) -> Actors:
         return Actors(self, clockwork)
-
-    def converged(self) -> bool:
-        return self.board.converged()
 
     @contextmanager
     def stopping_on_signals(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from gitopsd.model.plan import Action, Change
 from gitopsd.model.ports import Effect
 from gitopsd.model.run import Result, RunKind
 from gitopsd.model.units import KubernetesUnit
-from gitopsd.planning.assemble import manifest_to_send
+from gitopsd.planning.send import manifest_to_send
 
 DELETE_PATIENCE = 30.0
 """Seconds to wait for an object to be gone before it is called an orphan with a pending finalizer."""

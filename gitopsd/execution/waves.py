@@ -72,7 +72,10 @@ class _Executor:
         self.session, self.plan = session, plan
         self.touched: dict[UnitId, Order] = {d.unit: d.order for d in dirty}
         self.gate = Gate(session, excused)
-        self.shortcomings: list[tuple[UnitId | None, str]] = []
+        # What a rollback plan cannot take back to the good revision fails it, but only after the rest was done.
+        self.shortcomings: list[tuple[UnitId | None, str]] = [
+            (left.unit, left.reason) for left in plan.leftovers if left.unit in session.units and left.unit.kind != "Job"
+        ]
 
     def run(self) -> None:
         if self.plan.first:
@@ -128,7 +131,8 @@ class _Executor:
             self._shortcoming(unit, rejection.message)
 
     def _refusals(self, candidates: Sequence[Candidate]) -> list[tuple[UnitId, Rejection]]:
-        findings = preflight(self.session.clusters, self.session.spec, self.session.desired, candidates)
+        session = self.session
+        findings = preflight(session.clusters, session.spec, session.desired, candidates, session.applysets)
         refused = [(u, f.dry_run) for u, f in findings.items() if isinstance(f.dry_run, Rejection)]
         for unit, rejection in refused:
             if rejection.kind in NOT_YET:

@@ -163,7 +163,8 @@ class Pipeline:
         desired = self.desired(ask)
         baselines = self.record.baselines(ask.spec.name)
         selection = select(desired, baselines, state, scope=scope, drifted=drifted)
-        findings = preflight(self.clusters(ask.spec.clusters), ask.spec, desired, selection.apply)
+        applysets = self.applysets(ask.spec.name, ask.spec.clusters)
+        findings = preflight(self.clusters(ask.spec.clusters), ask.spec, desired, selection.apply, applysets)
         plan = assemble(
             ask.spec,
             desired,
@@ -173,7 +174,7 @@ class Pipeline:
             state,
             removals_live=self._live([b.unit for b in selection.remove]),
             claims=self._claims(ask.spec.name),
-            applysets=self.applysets(ask.spec.name, ask.spec.clusters),
+            applysets=applysets,
         )
         return Planned(desired, plan, _equal(plan, desired, findings, at))
 
@@ -183,10 +184,11 @@ class Pipeline:
         dirty = [d.unit for d in state.dirty]
         baselines = self.record.baselines(spec.name)
         clusters = {*spec.clusters, *(u.cluster for u in dirty)}
+        applysets = self.applysets(spec.name, clusters)
         findings: dict[UnitId, Finding] = {}
         if desired is not None:
             candidates = select(desired, baselines, state, scope=dirty).apply
-            findings = preflight(self.clusters(clusters), spec, desired, candidates)
+            findings = preflight(self.clusters(clusters), spec, desired, candidates, applysets)
         target = desired or Desired(spec.name, NO_REVISION, "", {})
         plan = assemble_rollback(
             spec,
@@ -195,7 +197,7 @@ class Pipeline:
             baselines,
             findings,
             self._live([u for u in dirty if u not in target.units]),
-            self.applysets(spec.name, clusters),
+            applysets,
         )
         return Planned(target, plan, _equal(plan, target, findings, at))
 

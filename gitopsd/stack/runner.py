@@ -23,6 +23,7 @@ from gitopsd.model.ports import Attention, Cluster, Interrupt, Probe
 from gitopsd.model.run import RunKind, RunRecord, Verdict
 from gitopsd.model.spec import StackSpec
 from gitopsd.model.units import Desired, Person
+from gitopsd.planning.send import autoscaled_targets
 from gitopsd.stack import remember
 from gitopsd.stack.facts import Facts
 from gitopsd.stack.ledger import DAEMON, Ledger
@@ -97,6 +98,7 @@ class Runner:
             probe=self.probe,
             clocks=self.clocks,
             applysets=order.applysets,
+            autoscaled=autoscaled_targets(order.desired),
             dirty_before=self.ledger.state.dirty,
             paused=self._paused,
             job_done=lambda done: self.ledger.note_jobs([done], order.clusters),
