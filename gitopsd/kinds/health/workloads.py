@@ -11,7 +11,7 @@ from typing import Any
 
 from gitopsd.kinds.fields import own_entry
 from gitopsd.kinds.health.podfaults import failure, worst_fault
-from gitopsd.kinds.health.reading import condition, holds, moment, number, section, spec, status, text, told
+from gitopsd.kinds.health.reading import holds, moment, number, section, spec, status, text, told
 from gitopsd.model.live import Assessment, Health, Workload
 from gitopsd.model.units import Manifest
 
@@ -34,7 +34,7 @@ def deployment(workload: Workload) -> Assessment:
     if not waits:
         return HEALTHY
     newest = _newest_replica_set(workload)
-    # Not the Deployment's own ReplicaFailure: that may be the one of the old ReplicaSet, which a rollback leaves behind.
+    # Not the Deployment's own ReplicaFailure: that may be of the old ReplicaSet, which a rollback leaves behind.
     refused = _refused_pods(newest) if newest is not None else None
     return refused or _waiting(waits, _pods_of(newest, workload.pods), _stuck(workload))
 
