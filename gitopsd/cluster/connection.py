@@ -267,9 +267,9 @@ def describe_error(error: HTTPError) -> str:
         return "a certificate or key file that the kubeconfig names cannot be read"
     if isinstance(error, ReadTimeoutError):
         return "the server does not answer in time"
-    if isinstance(error, ConnectTimeoutError):
-        return "no connection can be made in time"
     system = next((p for p in parts if isinstance(p, OSError) and p.strerror), None)
     if system is not None:
         return str(system.strerror).lower()
+    if isinstance(error, ConnectTimeoutError):
+        return "no connection can be made in time"
     return f"the connection broke: {parts[-1]}"

@@ -209,18 +209,14 @@ class Objects:
         """Take the patch's own entry out of managedFields. A writer in between makes it try again on what is then live;
         should it never win, the object is right all the same and only carries an entry more."""
         for _ in _PAUSES:
-            kept = [entry for entry in live.managed_fields if entry.get("manager") != PATCH_MANAGER]
-            if len(kept) == len(live.managed_fields) or not kept:
+            kept = without_patch(live.managed_fields)
+            if kept is None:
                 return live
-            reply = self._json_patch(
-                place,
-                unit,
-                [
-                    {"op": "test", "path": "/metadata/resourceVersion", "value": live.resource_version},
-                    {"op": "replace", "path": "/metadata/managedFields", "value": kept},
-                ],
-                repeatable=True,
-            )
+            operations: list[Mapping[str, Any]] = [
+                {"op": "test", "path": "/metadata/resourceVersion", "value": live.resource_version},
+                {"op": "replace", "path": "/metadata/managedFields", "value": kept},
+            ]
+            reply = self._json_patch(place, unit, operations, repeatable=True)
             if reply.ok:
                 return LiveObject(unit, reply.object())
             now = self.get(unit, place.api_version)
@@ -296,6 +292,18 @@ def _accepted(unit: UnitId, reply: Reply) -> Accepted | Rejection:
         )
     created = reply.status == 201 or (reply.uncertain and created_by(live, reply))
     return Accepted(live, created, warnings(reply.headers.get("Warning", ""), unit))
+
+
+def without_patch(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]] | None:
+    """managedFields without the entry of a JSON patch of ours; None if there is none.
+
+    Were it the only one, an object without any owner would be left, all of whose fields the server hands to an invented
+    manager at the next apply: then the entry becomes that of our applies.
+    """
+    kept = [entry for entry in entries if entry.get("manager") != PATCH_MANAGER]
+    if len(kept) == len(entries):
+        return None
+    return kept or [{**entries[0], "manager": MANAGER, "operation": "Apply"}]
 
 
 def created_by(live: LiveObject, reply: Reply) -> bool:

@@ -41,9 +41,10 @@ class Workloads:
         older than the state of its owner."""
         found = self._owners(dict.fromkeys(units))
         present = [unit for unit, live in found.items() if isinstance(live, LiveObject)]
-        sets = self._in_namespaces(_REPLICA_SET, _namespaces(present, _WITH_REPLICA_SETS))
-        pods = self._in_namespaces(_POD, _namespaces(present, _WITH_PODS))
-        return {unit: live if isinstance(live, Absence) else assemble(live, sets, pods) for unit, live in found.items()}
+        owned = self._owned(
+            {_POD: _namespaces(present, _WITH_PODS), _REPLICA_SET: _namespaces(present, _WITH_REPLICA_SETS)}
+        )
+        return {unit: live if isinstance(live, Absence) else assemble(live, owned) for unit, live in found.items()}
 
     def _owners(self, units: Iterable[UnitId]) -> dict[UnitId, LiveObject | Absence]:
         groups: dict[tuple[str, str, str], list[UnitId]] = defaultdict(list)
@@ -72,8 +73,8 @@ class Workloads:
             return dict.fromkeys(units, Absence.KIND_UNSERVED)
         return {unit: live.get(unit, Absence.GONE) for unit in units}
 
-    def _in_namespaces(self, kind: tuple[str, str], namespaces: Iterable[str]) -> Owned:
-        places = [self._locator.kind(*kind, namespace) for namespace in sorted(namespaces)]
+    def _owned(self, wanted: Mapping[tuple[str, str], set[str]]) -> Owned:
+        places = [self._locator.kind(*kind, namespace) for kind, names in wanted.items() for namespace in sorted(names)]
         tasks = [partial(self._listing.live, Query(place, metadata=False)) for place in places if place is not None]
         return by_owner(live.body for part in self._workers.run(tasks) for live in part)
 
@@ -92,10 +93,10 @@ def by_owner(bodies: Iterable[Manifest]) -> Owned:
     return found
 
 
-def assemble(live: LiveObject, sets: Owned, pods: Owned) -> Workload:
+def assemble(live: LiveObject, owned: Owned) -> Workload:
     """A unit with its own, and only its own: names and labels may be those of an object that was there before it."""
     if (live.id.group, live.id.kind) in _WITH_REPLICA_SETS:
-        own = tuple(sets.get(live.uid, ()))
-        uids = [str(each["metadata"]["uid"]) for each in own]
-        return Workload(live, tuple(pod for uid in uids for pod in pods.get(uid, ())), own)
-    return Workload(live, tuple(pods.get(live.uid, ())))
+        sets = tuple(owned.get(live.uid, ()))
+        uids = [str(each["metadata"]["uid"]) for each in sets]
+        return Workload(live, tuple(pod for uid in uids for pod in owned.get(uid, ())), sets)
+    return Workload(live, tuple(owned.get(live.uid, ())))
