@@ -5,21 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable
 
-from gitopsd.model.errors import GitopsdError, Problem
+from gitopsd.model.errors import Problem, UsageError
 from gitopsd.model.ids import UnitId
-from gitopsd.model.run import RunRecord
 
 NEAR = 5
 """Suggestions that an error lists."""
 
 
-class NotFound(GitopsdError):
-    """Nothing, or more than one thing, has the name that was typed."""
-
-
 def find_unit(text: str, units: Collection[UnitId]) -> UnitId:
     """The unit of this name. The case of its kind, its group, its namespace and its cluster may be left out where
-    that leaves one unit alone: `deployment/api`. Raises NotFound with the units of similar names."""
+    that leaves one unit alone: `deployment/api`. Raises UsageError with the units of similar names."""
     exact = next((unit for unit in units if str(unit) == text), None)
     if exact is not None:
         return exact
@@ -27,26 +22,11 @@ def find_unit(text: str, units: Collection[UnitId]) -> UnitId:
     if len(found) == 1:
         return found[0]
     if found:
-        raise NotFound(
+        raise UsageError(
             Problem(f"{text!r} may be {_listed(map(str, found[:NEAR]))}", remedy="write one of them in full")
         )
-    raise NotFound(_unknown(f"no stack has a unit {text!r}", text, map(str, units), "gitopsd status shows the stacks"))
-
-
-def find_run(text: str, runs: Collection[RunRecord]) -> RunRecord:
-    """The run of this id, or the only one whose id starts or ends so; `last` is the newest (`runs` are newest first).
-    Raises NotFound with runs of similar ids."""
-    if text == "last" and runs:
-        return next(iter(runs))
-    exact = [run for run in runs if run.id == text]
-    found = exact or [run for run in runs if run.id.startswith(text) or run.id.endswith(text)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise NotFound(Problem(f"{text!r} may be {_listed(r.id for r in found[:NEAR])}", remedy="write more of the id"))
-    if not runs:
-        raise NotFound(Problem("there are no runs yet"))
-    raise NotFound(_unknown(f"there is no run {text!r}", text, (r.id for r in runs), "gitopsd history lists the runs"))
+    names = (str(unit) for unit in units)
+    raise UsageError(_unknown(f"no stack has a unit {text!r}", text, names, "gitopsd status shows the stacks"))
 
 
 def _means(text: str, unit: UnitId) -> bool:
@@ -57,6 +37,15 @@ def _means(text: str, unit: UnitId) -> bool:
         and kind.lower() in {unit.kind.lower(), unit.group_kind.lower()}
         and path in ([unit.name], [unit.namespace, unit.name])
     )
+
+
+def find_name(text: str, names: Iterable[str], what: str) -> str:
+    """The name itself if it is one of `names`. Raises UsageError with similar ones, or all if they are few."""
+    known = sorted(names)
+    if text in known:
+        return text
+    otherwise = f"there is {_listed(known)}" if 0 < len(known) <= NEAR else f"there are {len(known)}"
+    raise UsageError(_unknown(f"there is no {what} {text!r}", text, known, otherwise if known else "there is none yet"))
 
 
 def _unknown(message: str, text: str, names: Iterable[str], otherwise: str) -> Problem:

@@ -73,8 +73,8 @@ def stack_status(facts: StackFacts) -> dict[str, Any]:
     return document
 
 
-def status_document(daemon: DaemonInfo, stacks: Iterable[StackFacts], at: str) -> dict[str, Any]:
-    """The whole document; `at` is when it was made (ISO 8601, UTC)."""
+def status_document(daemon: DaemonInfo, stacks: Iterable[StackFacts], at: str | None = None) -> dict[str, Any]:
+    """The whole document; `at` is when it was made (ISO 8601, UTC), None if nobody knows."""
     return {
         "schema": SCHEMA,
         "at": at,

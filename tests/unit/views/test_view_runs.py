@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from gitopsd.model.errors import UsageError
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Health
 from gitopsd.model.memory import Baseline, HoldReason
 from gitopsd.model.plan import Action, Postponed
 from gitopsd.model.run import Observation, Outcome, Result, RunKind, RunRecord
 from gitopsd.model.status import StackFacts, UnitDrift
-from gitopsd.views.find import NotFound, find_unit
+from gitopsd.views.find import find_name, find_unit
 from gitopsd.views.history import history_document, history_text
 from gitopsd.views.layout import printed
 from gitopsd.views.run import run_document, run_text
@@ -243,5 +244,15 @@ def test_a_unit_is_found_by_what_names_it_alone(typed: str) -> None:
     ],
 )
 def test_a_name_that_fits_none_or_several_is_answered_with_those_it_may_be(typed: str, said: str) -> None:
-    with pytest.raises(NotFound, match=said):
+    with pytest.raises(UsageError, match=said):
         find_unit(typed, [API, replace(API, namespace="stage"), CONFIG])
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [(["website", "shop"], "did you mean website"), (["db", "net"], "there is db or net"), ([], "there is none yet")],
+)
+def test_a_stack_that_is_not_there_is_answered_with_those_that_are(known: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=rf"there is no stack 'web-site' \({said}"):
+        find_name("web-site", known, "stack")
+    assert find_name("db", ["db"], "stack") == "db"

@@ -1,0 +1,133 @@
+"""The entry point: reads the command line, runs the command, turns every failure into sentences and an exit code.
+
+Imports nothing that `gitopsd status` can do without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from gitopsd import __version__
+from gitopsd.cli.exits import INTERRUPTED, PIPE_CLOSED
+from gitopsd.cli.output import tolerant
+
+COMMANDS = {
+    "run": "run the daemon: keep every stack as git asks, until it is told to stop",
+    "once": "reconcile every stack one time and exit",
+    "plan": "show what a run would change, and change nothing",
+    "status": "show where every stack stands",
+    "history": "list the runs, newest first",
+    "show": "show one run: what it did, what its gates saw, why it failed",
+    "why": "say what a unit waits for",
+    "audit": "read, follow, export or verify the audit log",
+    "version": "show the versions of gitopsd and of the tools that it uses",
+}
+
+EPILOG = """\
+exit codes:
+  0 done or in sync    1 failure    2 changes pending (plan) or not converged (status)
+  64 wrong usage       78 bad configuration
+
+example:
+  gitopsd --config /etc/gitopsd/config.yaml status
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        tolerant(stream)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        code = _execute(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_stdout()
+        return PIPE_CLOSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code
+
+
+def _execute(argv: list[str]) -> int:
+    try:
+        arguments = _parser().parse_args(argv)
+        execute: Callable[[argparse.Namespace], int] = arguments.execute
+        return execute(arguments)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, a person gets a sentence
+        from gitopsd.cli.failures import explain
+
+        return explain(error, debug="--debug" in argv)
+
+
+def _abandon_stdout() -> None:
+    """The reader of our output is gone, as after `| head`: nothing is wrong, and Python must not complain at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+# ---------------------------------------------------------------- the command line
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but wrong usage is an error of ours and exits 64."""
+
+    def error(self, message: str) -> NoReturn:
+        from gitopsd.model.errors import Problem, UsageError
+
+        raise UsageError(Problem(message, remedy=f"see: {self.prog} --help"))
+
+
+class _CommandParser(_Parser):
+    """The parser of one command, which asks the command's module for its arguments only when it is used."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        command = importlib.import_module(f"gitopsd.cli.{self.prog.rpartition(' ')[2]}")
+        self.epilog = f"example:\n{command.EXAMPLE}"
+        command.arguments(self)
+        self.set_defaults(execute=command.execute)
+        return super().parse_known_args(args, namespace)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="gitopsd",
+        description="Keeps Kubernetes as a git repository asks, and takes back what does not become healthy.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _common(parser, config=None, no_color=False, debug=False)
+    parser.add_argument("--version", action="version", version=f"gitopsd {__version__}", help="print it and exit")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_CommandParser)
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        absent = argparse.SUPPRESS  # an option before the command must not be undone by its default after it
+        _common(command, config=absent, no_color=absent, debug=absent)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser, *, config: Any, no_color: Any, debug: Any) -> None:
+    """The options that may stand before and after the command."""
+    text = "host configuration (default: $GITOPSD_CONFIG, else /etc/gitopsd/config.yaml)"
+    parser.add_argument("--config", metavar="FILE", default=config, help=text)
+    parser.add_argument("--no-color", action="store_true", default=no_color, help="no colours on a terminal")
+    parser.add_argument("--debug", action="store_true", default=debug, help="show the traceback of an unexpected error")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
