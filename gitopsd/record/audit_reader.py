@@ -128,7 +128,7 @@ def _with_outbox(lines: Iterable[Line], outbox: tuple[tuple[int, bytes], ...]) -
         if line.whole:
             made = parse(line.raw)
             newest = max(newest, made["seq"]) if made else newest
-        elif any(entry.startswith(line.raw) for _, entry in outbox):
+        elif any(entry.startswith(line.raw.rstrip(b"\0")) for _, entry in outbox):
             continue
         yield line
     for number, (seq, entry) in enumerate(outbox, 1):

@@ -31,8 +31,8 @@ _HOST = {
 
 
 class BlobStore:
-    """The `BlobCache` of the model, in one file of a state directory and of bounded size (`limit` is in bytes); what was
-    used longest ago leaves first.
+    """The `BlobCache` of the model: one file of the state directory, of bounded size (`limit`, in bytes of contents).
+    What was used longest ago leaves first.
 
     Nothing here ever raises for the host's sake. Contents carry a checksum, because SQLite's pages do not and a flipped
     bit must not become a manifest: a wrong one, like any damage of the file, makes the cache start empty. When the file

@@ -1,0 +1,91 @@
+"""Tables are migrated forward, never guessed at, and never touched when they are newer or somebody else's."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from gitopsd.model.errors import EnvironmentFault
+from gitopsd.record import open_record
+from gitopsd.record.database import open_for_writing
+from gitopsd.record.reader import open_reader
+from gitopsd.record.schema import STEPS, check_version, migrate
+from tests.unit.record.samples import FakeClock, memory
+
+NEXT = ("ALTER TABLE memory ADD COLUMN note TEXT NOT NULL DEFAULT 'old'",)
+BROKEN = ("CREATE TABLE half_way (x)", "this is no SQL")
+
+
+def tables(path: Path) -> set[str]:
+    db = sqlite3.connect(path)
+    try:
+        return {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    finally:
+        db.close()
+
+
+def test_an_empty_file_is_version_0_and_gets_every_step(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "state" / "state.db").touch()
+    with open_record(tmp_path / "state", FakeClock()) as record:
+        assert record.save_memory(memory()).generation == 1
+
+
+def test_a_later_step_keeps_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "state.db"
+    with open_record(path.parent, FakeClock()) as record:
+        record.save_memory(memory())
+    db = open_for_writing(path)
+    migrate(db, path, (*STEPS, NEXT))
+    assert db.execute("SELECT stack, note FROM memory").fetchall() == [("website", "old")]
+    assert check_version(db, path, (*STEPS, NEXT)) == len(STEPS) + 1
+    migrate(db, path, (*STEPS, NEXT))  # again: nothing left to do
+    db.close()
+
+
+def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "state.db"
+    open_record(path.parent, FakeClock()).close()
+    db = open_for_writing(path)
+    with pytest.raises(sqlite3.Error):
+        migrate(db, path, (*STEPS, NEXT, BROKEN))
+    assert check_version(db, path) == len(STEPS)
+    db.close()
+    assert "half_way" not in tables(path)
+    open_record(path.parent, FakeClock()).close()
+
+
+def test_a_newer_version_is_refused_by_writer_and_reader(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "state.db"
+    open_record(path.parent, FakeClock()).close()
+    db = sqlite3.connect(path)
+    db.execute(f"PRAGMA user_version={len(STEPS) + 1}")
+    db.close()
+    with pytest.raises(EnvironmentFault, match=r"newer gitopsd .*install that version again"):
+        open_record(path.parent, FakeClock())
+    with pytest.raises(EnvironmentFault, match="newer gitopsd"):
+        open_reader(path.parent)
+
+
+def test_a_reader_does_not_migrate(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "state.db"
+    open_record(path.parent, FakeClock()).close()
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version=0")
+    db.close()
+    with pytest.raises(EnvironmentFault, match=r"older gitopsd .*start gitopsd once"):
+        open_reader(path.parent)
+
+
+def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    db = sqlite3.connect(state / "state.db")
+    db.execute("CREATE TABLE recipes (name)")
+    db.commit()
+    db.close()
+    with pytest.raises(EnvironmentFault, match="another program"):
+        open_record(state, FakeClock())
+    assert tables(state / "state.db") == {"recipes"}
