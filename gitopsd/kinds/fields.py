@@ -129,7 +129,7 @@ def _covers(fields: Fields | None, value: Any) -> bool:
     if isinstance(value, Mapping | list) and not value:
         return True
     if fields is None:
-        return False
+        return isinstance(value, Mapping) and all(_covers(None, item) for item in value.values())
     if not fields:
         return True
     if isinstance(value, Mapping):

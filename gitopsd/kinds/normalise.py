@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from gitopsd.kinds.builtin import BUILTIN
 from gitopsd.model.errors import CommitError, Problem
 from gitopsd.model.units import Manifest
 
@@ -31,21 +32,31 @@ SERVER_METADATA = frozenset(
 """Metadata that only the API server sets: refused (409, 422, 400), ignored, or a difference for ever (selfLink)."""
 
 
+TEXT_MAPS = frozenset({"labels", "annotations", "matchLabels", "nodeSelector"})
+"""Maps of texts: a key without a value is the empty text to the API server."""
+
+
 def normalise(manifest: Manifest) -> Manifest:
-    """The manifest ready to send. Raises CommitError (without file and line) for a `stringData` that is no text."""
+    """The manifest ready to send. Raises CommitError (without file and line) for a `stringData` that is no text.
+
+    A null in a built-in kind means that the field is not set, and is dropped. In a custom resource it may have a
+    meaning (a chart's value that is switched off) and is stored: it stays.
+    """
     group, kind = group_kind(manifest)
-    clean: dict[str, Any] = {k: without_nulls(v) for k, v in manifest.items() if k != "status" and v is not None}
-    metadata = manifest.get("metadata")
+    clean = {key: value for key, value in manifest.items() if key != "status" and value is not None}
+    metadata = clean.get("metadata")
     if isinstance(metadata, Mapping):
-        clean["metadata"] = without_nulls({k: v for k, v in metadata.items() if k not in SERVER_METADATA}, "metadata")
+        clean["metadata"] = without_nulls({k: v for k, v in metadata.items() if k not in SERVER_METADATA})
+    if (group, kind) in BUILTIN:
+        clean = without_nulls(clean)
     if (group, kind) == ("", "ConfigMap"):
-        _keep_empty_texts(clean, manifest, "data")
+        _keep_empty_texts(clean, manifest)
     elif (group, kind) == ("", "Secret"):
         _merge_secret_data(clean, manifest)
     elif kind == "ClusterRole" and "aggregationRule" in clean:
         clean.pop("rules", None)  # a controller computes them: owning them is an endless fight
     elif (group, kind) == ("networking.k8s.io", "NetworkPolicy"):
-        _drop_empty_egress(clean)
+        clean = _without_empty_lists(clean)
     return clean
 
 
@@ -74,29 +85,23 @@ def group_kind(manifest: Manifest) -> tuple[str, str]:
 
 
 def without_nulls(value: Any, name: str = "") -> Any:
-    """Without map entries that are null. A null label or annotation is the empty text to the server, and stays that.
+    """Without map entries that are null; in maps of texts (by their `name`) null is the empty text.
 
     Null elements of lists stay, for the API server to refuse: dropping them would move the others.
     """
     if isinstance(value, Mapping):
-        empty = "" if name in {"labels", "annotations"} else None
-        filled = {k: empty if v is None else v for k, v in value.items()}
-        return {k: without_nulls(v, k if name == "metadata" else _known(k)) for k, v in filled.items() if v is not None}
+        filled = {k: "" if v is None and name in TEXT_MAPS else v for k, v in value.items()}
+        return {k: without_nulls(v, k) for k, v in filled.items() if v is not None}
     if isinstance(value, list):
         return [without_nulls(item) for item in value]
     return value
 
 
-def _known(key: str) -> str:
-    """Only `metadata` opens a place where labels and annotations are; elsewhere these are words like any other."""
-    return key if key == "metadata" else ""
-
-
-def _keep_empty_texts(clean: dict[str, Any], manifest: Manifest, field: str) -> None:
-    """A key without a value is the empty text to the server: what it stores, we say."""
-    values = manifest.get(field)
+def _keep_empty_texts(clean: dict[str, Any], manifest: Manifest) -> None:
+    """A key of `data` without a value is there, and empty."""
+    values = manifest.get("data")
     if isinstance(values, Mapping):
-        clean[field] = {key: "" if value is None else value for key, value in values.items()}
+        clean["data"] = {key: "" if value is None else value for key, value in values.items()}
 
 
 def _merge_secret_data(clean: dict[str, Any], manifest: Manifest) -> None:
@@ -105,7 +110,7 @@ def _merge_secret_data(clean: dict[str, Any], manifest: Manifest) -> None:
     As `stringData` the server would record ownership of a field that it never stores: an edit of the stored one would
     go unseen, and a key that leaves git would stay in the cluster.
     """
-    _keep_empty_texts(clean, manifest, "data")
+    _keep_empty_texts(clean, manifest)
     data = clean.get("data")
     if isinstance(data, Mapping):
         clean["data"] = {key: _unfolded(value) for key, value in data.items()}
@@ -127,8 +132,9 @@ def _unfolded(value: Any) -> Any:
     return "".join(value.split()) if isinstance(value, str) else value
 
 
-def _drop_empty_egress(clean: dict[str, Any]) -> None:
-    """`egress: []` means what no `egress` means, but each apply of it is a write."""
-    spec = clean.get("spec")
-    if isinstance(spec, Mapping) and spec.get("egress") == []:
-        clean["spec"] = {key: value for key, value in spec.items() if key != "egress"}
+def _without_empty_lists(value: Any) -> Any:
+    """An empty `ingress`, `from`, `ports`, ... of a NetworkPolicy means what its absence means, but each apply of it
+    is a write."""
+    if isinstance(value, Mapping):
+        return {key: _without_empty_lists(item) for key, item in value.items() if item != []}
+    return [_without_empty_lists(item) for item in value] if isinstance(value, list) else value
