@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from gitopsd.model.memory import AuditHead
 from gitopsd.record import queries
@@ -69,17 +70,13 @@ def verify(state_dir: Path, parents: Mapping[str, AuditHead] | None = None) -> V
 
 def _entries(state_dir: Path, wanted: AuditFilter) -> Iterator[Mapping[str, Any]]:
     pending = _snapshot(state_dir).outbox
-    last = 0
     for line in _with_outbox(_lines(state_dir), pending):
         made = parse(line.raw)
-        if made is None:
-            if line.whole:
-                place = f"{line.file}:{line.number}"
-                yield {"damaged": f"{place} is no audit entry; `gitopsd audit verify` says what is wrong"}
-        elif made["seq"] != last:  # the same entry twice only if its line moved from the outbox meanwhile
-            last = made["seq"]
-            if wanted.takes(made):
-                yield made
+        if made is None and line.whole:
+            place = f"{line.file}:{line.number}"
+            yield {"damaged": f"{place} is no audit entry; `gitopsd audit verify` says what is wrong"}
+        elif made is not None and wanted.takes(made):
+            yield made
 
 
 def _verify_once(state_dir: Path, snapshot: _Snapshot, parents: Mapping[str, AuditHead]) -> Verification:
@@ -113,11 +110,25 @@ def _snapshot(state_dir: Path) -> _Snapshot:
 
 
 def _lines(state_dir: Path) -> Iterator[Line]:
-    for path in files(state_dir):
-        with path.open("rb") as file:
+    with ExitStack() as stack:
+        for name, file in _open_all(state_dir, stack):
             for number, raw in enumerate(file, 1):
                 whole = raw.endswith(b"\n")
-                yield Line(path.name, number, raw[:-1] if whole else raw, whole)
+                yield Line(name, number, raw[:-1] if whole else raw, whole)
+
+
+def _open_all(state_dir: Path, stack: ExitStack) -> list[tuple[str, BinaryIO]]:
+    """Every file of the log as of one instant: a rotation in between would hide one, or show it twice."""
+    while True:
+        listed = files(state_dir)
+        try:
+            opened: list[tuple[str, BinaryIO]] = [(path.name, stack.enter_context(path.open("rb"))) for path in listed]
+        except FileNotFoundError:
+            stack.close()  # the current file got its number just now
+            continue
+        if set(rotated(state_dir).values()) <= set(listed):
+            return opened
+        stack.close()
 
 
 def _with_outbox(lines: Iterable[Line], outbox: tuple[tuple[int, bytes], ...]) -> Iterator[Line]:

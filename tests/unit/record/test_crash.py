@@ -275,3 +275,29 @@ def test_a_file_that_cannot_be_appended_to_is_not_torn_by_the_next_attempt(tmp_p
     assert file.recover([b"a" * 100, b"b" * 100]) != ""  # these are no entries: nothing says where they belong
     file.close()
     assert (tmp_path / "audit.jsonl").read_bytes().endswith(b"\n" + b"b" * 100 + b"\n")
+
+
+# ---------------------------------------------------------------- a daemon that is at work
+
+
+def test_checking_while_the_daemon_writes_accuses_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gitopsd.record.journal.AuditFile", lambda directory: AuditFile(directory, rotate_at=5000))
+    done = threading.Event()
+    with open_record(tmp_path / "state", FakeClock()) as record:
+        record.audit([event("first")])
+
+        def write() -> None:
+            while not done.is_set():
+                record.audit([event("one"), event("two")])
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            checks = [verify(tmp_path / "state", {"parent": record.audit([])}) for _ in range(40)]
+            numbers = [[made["seq"] for made in read_audit(tmp_path / "state")] for _ in range(20)]
+        finally:
+            done.set()
+            thread.join()
+    assert [c.findings for c in checks if not c.ok] == []
+    assert checks[-1].entries > checks[0].entries
+    assert all(seen == list(range(1, len(seen) + 1)) for seen in numbers)
