@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import SplitResult, unquote, urlsplit
 
-_SCP_LIKE = re.compile(r"(?P<user>[^@/:\s]+@)?(?P<host>[A-Za-z0-9][\w.-]*|\[[0-9a-fA-F:]+\]):(?!/?/)\S")
+_SCP_LIKE = re.compile(r"(?P<user>[^@/:\s]+@)?(?P<host>[A-Za-z0-9][\w.-]*|\[[0-9a-fA-F:]+\]):(?!:)\S")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 
 

@@ -36,7 +36,8 @@ class Listing:
 
 
 def parse_listing(root: str, output: bytes) -> Listing:
-    """From `git ls-tree -r -t -z --long`; `root` is the id of the commit's tree. Submodules have an id but no files."""
+    """From `git ls-tree -r -t -z --long`; `root` is the id of the commit's tree. Submodules have an id but no
+    files; a file that git cannot read has the size -1, and fails when it is read."""
     files, oids, unusable = [], {"": root}, []
     for record in output.split(b"\x00"):
         if not record:
@@ -53,7 +54,7 @@ def parse_listing(root: str, output: bytes) -> Listing:
             continue
         oids[path] = oid
         if kind == "blob":
-            files.append(TreeEntry(path, mode, oid, int(size)))
+            files.append(TreeEntry(path, mode, oid, int(size) if size.isdecimal() else -1))
     return Listing(tuple(sorted(files)), oids, tuple(unusable))
 
 
