@@ -112,7 +112,9 @@ class Credentials:
         try:
             merged = KubeConfigMerger(self._files())  # type: ignore[no-untyped-call]
             loader = KubeConfigLoader(  # type: ignore[no-untyped-call]
-                merged.config, active_context=self._settings.context or None
+                merged.config,
+                active_context=self._settings.context or None,
+                config_base_path=None,  # relative paths are relative to the file that names them
             )
             context = loader.current_context["context"]
             refuse_unsafe(merged.config, context, self._wrong)
