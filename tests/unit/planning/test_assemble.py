@@ -91,8 +91,10 @@ HELM: dict[str, Any] = {
     "labels": {"app.kubernetes.io/managed-by": "Helm"},
     "annotations": {"meta.helm.sh/release-name": "shop", "meta.helm.sh/release-namespace": "web"},
 }
-CONTROLLER = {"ownerReferences": [{"kind": "Operator", "name": "op", "controller": True, "apiVersion": "x/v1"}]}
-OTHER_STACK = {
+CONTROLLER: dict[str, Any] = {
+    "ownerReferences": [{"kind": "Operator", "name": "op", "controller": True, "apiVersion": "x/v1"}]
+}
+OTHER_STACK: dict[str, Any] = {
     "labels": {PART_OF_LABEL: "applyset-of-another-v1"},
     "annotations": {TRACKING_ANNOTATION: "shop:/ConfigMap:web/x"},
 }
