@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 from types import FrameType
+from typing import Protocol
 
 import structlog
 
@@ -22,13 +23,16 @@ from gitopsd.execution.session import timestamp
 from gitopsd.git import SourceSettings, open_source
 from gitopsd.model.audit import AuditEvent
 from gitopsd.model.errors import EnvironmentFault, GitopsdError, Problem
-from gitopsd.model.memory import Memory, StackState
+from gitopsd.model.ids import UnitId
+from gitopsd.model.memory import Baseline, Memory, StackState
 from gitopsd.model.plan import Plan
 from gitopsd.model.ports import Cluster, Source
 from gitopsd.model.spec import StackSpec
 from gitopsd.model.status import DaemonInfo, StackFacts
 from gitopsd.probe import HttpProbe
 from gitopsd.record import BlobStore, SqliteRecord, open_record
+from gitopsd.record.audit_reader import STATE_DB
+from gitopsd.record.dirlock import prepare
 from gitopsd.record.reader import open_reader
 from gitopsd.record.statusfile import write_status
 from gitopsd.render import Renderer
@@ -106,6 +110,7 @@ def _source(config: SourceConfig, state_dir: Path) -> Source:
 def _pipeline(config: HostConfig, record: Inventories) -> Iterator[tuple[Pipeline, Clusters]]:
     """Everything between a commit and a plan. `record` may be the writer or a reader: plans only read."""
     with ExitStack() as stack:
+        prepare(config.state_dir)
         clusters = Clusters(config.clusters)
         stack.callback(clusters.close)
         cache = BlobStore(config.state_dir)
@@ -127,6 +132,7 @@ class StatusBoard:
     daemon: DaemonInfo
 
     def __post_init__(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._stacks: dict[str, StackFacts] = {}
         self._lock = Lock()
 
@@ -148,6 +154,25 @@ class StatusBoard:
             log.error("status not written", path=str(self.path), error=str(error))
 
 
+class Known(Inventories, Protocol):
+    """What `plan` needs to know of the stacks."""
+
+    def state(self, _stack: str) -> StackState | None: ...
+
+
+class NothingKnown:
+    """The record of a host that has not delivered anything yet."""
+
+    def stacks(self) -> tuple[str, ...]:
+        return ()
+
+    def state(self, _stack: str) -> StackState | None:
+        return None
+
+    def baselines(self, _stack: str) -> dict[UnitId, Baseline]:
+        return {}
+
+
 class App:
     """The program, for one configuration."""
 
@@ -160,12 +185,21 @@ class App:
     def plan(self, ref: str | None, stack: str | None = None) -> Iterator[tuple[StackSpec, Plan | GitopsdError]]:
         """What a reconcile of `ref` (default: the branch's head) would do now, for each stack. Writes nothing but the
         mirror. Raises GitopsdError when not even the stacks can be read."""
-        with open_reader(self.config.state_dir) as record, _pipeline(self.config, record) as (pipeline, _):
+        with self._read() as record, _pipeline(self.config, record) as (pipeline, _):
             for source in self.config.sources:
                 commit = self._commit(pipeline.source(source.name), ref)
                 for spec in pipeline.specs(source.name, commit):
                     if stack in {None, spec.name}:
                         yield spec, self._plan_one(pipeline, record.state(spec.name), spec, commit)
+
+    @contextmanager
+    def _read(self) -> Iterator[Known]:
+        """The host's record, which a daemon may be writing at this moment; on a new host there is nothing known yet."""
+        if not (self.config.state_dir / STATE_DB).exists():
+            yield NothingKnown()
+            return
+        with open_reader(self.config.state_dir) as reader:
+            yield reader
 
     def _commit(self, source: Source, ref: str | None) -> str:
         try:
@@ -191,7 +225,7 @@ class App:
     # ------------------------------------------------------------ once
 
     def once(self) -> bool:
-        """Reconcile every stack one time, drift included, in the calling thread. False if one could not come to rest."""
+        """Reconcile every stack one time, drift included, in the calling thread. False if one did not come to rest."""
         with self._assembled() as host, host.stopping_on_signals():
             settled = True
             for desk in host.desks():

@@ -20,9 +20,12 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(given: Namespace) -> int:
+    config = config_of(given)  # before the rest is loaded: what is wrong with it is said at once
     from gitopsd.daemon import App
+    from gitopsd.logs import set_up_logs
 
-    settled = App(config_of(given)).once()
+    set_up_logs()
+    settled = App(config).once()
     document = standing(paths_of(given))
     show(given, document, status_text)
     return DONE if settled and converged(document) else FAILED

@@ -7,10 +7,9 @@ from argparse import ArgumentParser, Namespace
 from gitopsd.cli.exits import DONE, FAILED, PENDING
 from gitopsd.cli.output import json_option, show
 from gitopsd.cli.place import config_of
-from gitopsd.model.errors import GitopsdError, Problem
+from gitopsd.model.errors import GitopsdError, Problem, UsageError
 from gitopsd.model.plan import Plan
 from gitopsd.model.spec import StackSpec
-from gitopsd.views.find import find_name
 from gitopsd.views.plan import StackPlan, pending, plan_document, plan_text
 
 EXAMPLE = """\
@@ -28,12 +27,15 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(given: Namespace) -> int:
+    config = config_of(given)  # before the rest is loaded: what is wrong with it is said at once
     from gitopsd.daemon import App
+    from gitopsd.logs import set_up_logs
 
-    found = [_result(spec, plan) for spec, plan in App(config_of(given)).plan(given.ref)]
-    if given.stack:
-        name = find_name(given.stack, (result.stack for result in found), "stack")
-        found = [result for result in found if result.stack == name]
+    set_up_logs()
+    found = [_result(spec, plan) for spec, plan in App(config).plan(given.ref, given.stack)]
+    if given.stack and not found:
+        problem = Problem(f"no source has a stack {given.stack!r} there", remedy="without --stack all are planned")
+        raise UsageError(problem)
     document = plan_document(found)
     show(given, document, lambda plans, _now: plan_text(plans))
     if any(stack["problems"] for stack in document["stacks"]):

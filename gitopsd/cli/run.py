@@ -17,7 +17,10 @@ def arguments(_parser: ArgumentParser) -> None:
 
 
 def execute(given: Namespace) -> int:
+    config = config_of(given)  # before the rest is loaded: what is wrong with it is said at once
     from gitopsd.daemon import App
+    from gitopsd.logs import set_up_logs
 
-    App(config_of(given)).run()
+    set_up_logs()
+    App(config).run()
     return DONE

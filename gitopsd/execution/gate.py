@@ -41,6 +41,7 @@ class Gate:
 
     def __init__(self, session: Session, excused: Mapping[UnitId, Assessment]) -> None:
         self.session, self.excused = session, excused
+        self._blind = False
 
     def watch(self, units: Iterable[UnitId], *, unfinished: Collection[str]) -> None:
         """Return when everything watched is good; checks of components with more to come (`unfinished`) wait.
@@ -114,8 +115,11 @@ class Gate:
         except EnvironmentFault as fault:
             log.warning("gate is blind", run=self.session.run, fault=str(fault))
             self.session.paused(fault)
+            self._blind = True
             return None
-        self.session.paused(None)
+        if self._blind:
+            self.session.paused(None)
+            self._blind = False
         return seen
 
     def _take_in(self, units: Mapping[UnitId, Watch], seen: Mapping[UnitId, Assessment], elapsed: float) -> None:

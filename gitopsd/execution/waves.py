@@ -74,7 +74,9 @@ class _Executor:
         self.gate = Gate(session, excused)
         # What a rollback plan cannot take back to the good revision fails it, but only after the rest was done.
         self.shortcomings: list[tuple[UnitId | None, str]] = [
-            (left.unit, left.reason) for left in plan.leftovers if left.unit in session.units and left.unit.kind != "Job"
+            (left.unit, left.reason)
+            for left in plan.leftovers
+            if left.unit in session.units and left.unit.kind != "Job"
         ]
 
     def run(self) -> None:

@@ -195,6 +195,7 @@ class Runner:
         self.facts.see({units[name]: seen for name, seen in session.observed.items() if name in units})
 
     def _paused(self, fault: EnvironmentFault | None) -> None:
+        """The run waits for its environment, or (None) goes on."""
         if fault is not None:
             self.ledger.hold(HoldReason.BLOCKED, str(fault))
         else:

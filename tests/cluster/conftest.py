@@ -17,6 +17,7 @@ import pytest
 
 from sandbox import Cluster, tool
 from sandbox.faults import FaultProxy
+from tests.support.world import World
 
 _OURS = {"cluster", "sandbox_cluster", "own_cluster"}
 
@@ -76,3 +77,19 @@ def faults(sandbox_cluster: Cluster) -> Iterator[FaultProxy]:
     """A proxy to the shared cluster that can be told to misbehave."""
     with FaultProxy(sandbox_cluster) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def world(sandbox_cluster: Cluster, tmp_path: Path) -> Iterator[World]:
+    """A repository, a host configuration and gitopsd on the shared cluster, for a stack of a unique name."""
+    made = World(tmp_path / "world", sandbox_cluster, f"s{uuid.uuid4().hex[:8]}")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own_world(own_cluster: Cluster, tmp_path: Path) -> Iterator[World]:
+    """The same on a cluster of its own, for tests that break it or need it empty."""
+    made = World(tmp_path / "world", own_cluster, f"s{uuid.uuid4().hex[:8]}")
+    yield made
+    made.close()
