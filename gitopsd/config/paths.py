@@ -1,0 +1,70 @@
+"""Where the configuration is and which directories it names: all that a quick command needs, without the machinery
+that checks the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gitopsd.model.errors import CommitError, ConfigurationError, Problem
+from gitopsd.yamltext import Located, parse_documents
+
+DEFAULT_CONFIG: Final = "/etc/gitopsd/config.yaml"
+DEFAULT_STATE_DIR: Final = "/var/lib/gitopsd"
+DEFAULT_SOCKET: Final = "/run/gitopsd/gitopsd.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """`state_dir` holds what must last, `runtime_dir` (the socket's directory) what ends with the process."""
+
+    state_dir: Path
+    runtime_dir: Path
+
+
+def find_config(argument: str | None, environ: Mapping[str, str]) -> Path:
+    """The host configuration: what the command line says, else `$GITOPSD_CONFIG`, else where packages put it."""
+    return Path(argument or environ.get("GITOPSD_CONFIG") or DEFAULT_CONFIG)
+
+
+def quick_paths(file: Path) -> Paths:
+    """The directories that a host configuration names, the rest of it unchecked: the same as `load_host_config` gives
+    for a valid one. Raises ConfigurationError if they cannot be read."""
+    document, _ = read_host_file(file)
+    state_dir = _text(file, document, "stateDir", DEFAULT_STATE_DIR)
+    socket = _text(file, document, "socket", DEFAULT_SOCKET)
+    return Paths(beside(file, state_dir), beside(file, socket).parent)
+
+
+def beside(file: Path, path: str) -> Path:
+    """A path of the configuration: absolute, or relative to the directory of the file that says it."""
+    return file.absolute().parent / path
+
+
+def read_host_file(file: Path) -> tuple[Located, bytes]:
+    """The one document of a host configuration, and its text. Raises ConfigurationError if there is none."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        remedy = "name another one with --config or $GITOPSD_CONFIG"
+        raise ConfigurationError(
+            Problem(f"the configuration cannot be read: {error.strerror}", file=str(file), remedy=remedy)
+        ) from None
+    try:
+        documents = parse_documents(data, str(file))
+    except CommitError as error:
+        raise ConfigurationError(*error.problems) from None
+    if len(documents) != 1 or not isinstance(documents[0].value, dict):
+        raise ConfigurationError(Problem("the configuration has to be one mapping of keys", file=str(file)))
+    return documents[0], data
+
+
+def _text(file: Path, document: Located, key: str, default: str) -> str:
+    value: Any = document.value.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(Problem("expected a path", file=str(file), field=key))
+    return value
