@@ -144,9 +144,7 @@ def _contradicts(fields: Fields | None, value: Any, live: Any) -> bool:
     if fields is None:
         return False
     if isinstance(value, Mapping) and isinstance(live, Mapping) and fields:
-        return any(
-            _contradicts(fields.get(f"f:{key}"), item, live[key]) for key, item in value.items() if key in live
-        )  # fmt: skip
+        return any(_contradicts(fields.get(f"f:{key}"), item, live[key]) for key, item in value.items() if key in live)
     if isinstance(value, list) and isinstance(live, list) and fields:
         return any(_contradicts(below, item, found) for below, item, found in _common(fields, value, live))
     return not same(value, live)
@@ -203,7 +201,7 @@ def _settle_at(path: Path, wanted: Any, live: Any, ours: Fields | None, others: 
         return wanted  # the whole list has left git: its elements go with it
     settled = _settle_at(
         rest, here.get(step, _ABSENT), below, _child(ours, f"f:{step}"), _children(others, f"f:{step}")
-    )  # fmt: skip
+    )
     if settled is _ABSENT:
         return {key: value for key, value in here.items() if key != step} if step in here else wanted
     return {**here, step: settled}

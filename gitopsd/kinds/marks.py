@@ -81,10 +81,9 @@ def mark(manifest: Manifest, stack: str, unit: UnitId, applyset: str) -> Manifes
 
 def is_ours(live: LiveObject, stack: str, applyset: str) -> bool:
     """Whether both marks say that this stack put this very object there."""
-    return (
-        live.labels.get(PART_OF_LABEL) == applyset
-        and live.annotations.get(TRACKING_ANNOTATION) == tracking_id(stack, live.id)
-    )  # fmt: skip
+    return live.labels.get(PART_OF_LABEL) == applyset and live.annotations.get(TRACKING_ANNOTATION) == tracking_id(
+        stack, live.id
+    )
 
 
 def marked_for_other(live: LiveObject, applyset: str) -> str:

@@ -80,4 +80,4 @@ def _stale(live: LiveObject) -> Assessment | None:
         return None
     return Assessment(
         Health.PROGRESSING, "NotObserved", f"its controller has not seen generation {live.generation} yet"
-    )  # fmt: skip
+    )

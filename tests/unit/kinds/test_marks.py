@@ -27,7 +27,7 @@ UNIT = UnitId("default", "", "ConfigMap", "web", "settings")
 
 
 def test_the_id_is_what_kubectl_computes() -> None:
-    # kubectl 1.36 refuses a parent whose id label is not this: unpadded URL-safe base64 of SHA-256("NAME.NS.KIND.GROUP").
+    # Unpadded URL-safe base64 of SHA-256("NAME.NAMESPACE.KIND.GROUP"), here computed with openssl.
     assert applyset_id("gitopsd-site", "gitopsd-system") == "applyset-HPmQN3fceVOq3IVnQoxCDb3kZtJzFsW8-vOrXhRoYRE-v1"
 
 
@@ -95,7 +95,9 @@ def _controlled(kind: str, api: str, **more: Any) -> dict[str, Any]:
             Owner("argocd", "Application shop"),
         ),
         (
-            config_map({"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}),
+            config_map(
+                {"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}
+            ),
             Owner("flux", "Kustomization flux-system/apps"),
         ),
         (
@@ -129,7 +131,7 @@ def _controlled(kind: str, api: str, **more: Any) -> dict[str, Any]:
         (config_map({PART_OF_LABEL: OTHER_SET}, {TRACKING_ANNOTATION: "shop:/ConfigMap:web/copied"}), None),
         (config_map({"team": "a"}), None),
     ],
-)  # fmt: skip
+)
 def test_marks_of_others(found: Any, owner: Owner | None) -> None:
     assert owner_of(found, SET) == owner
 

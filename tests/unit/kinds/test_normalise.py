@@ -76,7 +76,9 @@ def _b64(text: str) -> str:
             id="a null between list elements is for the server to refuse",
         ),
         pytest.param(
-            _made("ConfigMap", metadata={"annotations": {"b": None}, "labels": {"c": None}}, data={"a": None, "d": "1"}),
+            _made(
+                "ConfigMap", metadata={"annotations": {"b": None}, "labels": {"c": None}}, data={"a": None, "d": "1"}
+            ),
             _made("ConfigMap", metadata={"annotations": {"b": ""}, "labels": {"c": ""}}, data={"a": "", "d": "1"}),
             id="a key without a value is the empty text in a map of texts",
         ),
@@ -86,13 +88,17 @@ def _b64(text: str) -> str:
             id="a selector does not become wider",
         ),
         pytest.param(
-            _made("Secret", stringData={"a": "new", "n": None}, data={"a": _b64("old"), "b": "YWJj\nZA==\n", "k": None}),
+            _made(
+                "Secret", stringData={"a": "new", "n": None}, data={"a": _b64("old"), "b": "YWJj\nZA==\n", "k": None}
+            ),
             _made("Secret", data={"a": _b64("new"), "b": "YWJjZA==", "k": "", "n": ""}),
             id="stringData wins, base64 is unfolded",
         ),
         pytest.param(_made("Secret", stringData={}), _made("Secret"), id="an empty stringData is nothing"),
         pytest.param(
-            _made("ClusterRole", "rbac.authorization.k8s.io/v1", rules=[], aggregationRule={"clusterRoleSelectors": []}),
+            _made(
+                "ClusterRole", "rbac.authorization.k8s.io/v1", rules=[], aggregationRule={"clusterRoleSelectors": []}
+            ),
             _made("ClusterRole", "rbac.authorization.k8s.io/v1", aggregationRule={"clusterRoleSelectors": []}),
             id="rules beside an aggregationRule",
         ),
@@ -108,17 +114,21 @@ def _b64(text: str) -> str:
                 spec={"podSelector": {}, "egress": [], "ingress": [{"from": [], "ports": [{"port": 1}]}, {}]},
             ),
             _made(
-                "NetworkPolicy", "networking.k8s.io/v1", spec={"podSelector": {}, "ingress": [{"ports": [{"port": 1}]}, {}]}
+                "NetworkPolicy",
+                "networking.k8s.io/v1",
+                spec={"podSelector": {}, "ingress": [{"ports": [{"port": 1}]}, {}]},
             ),
             id="empty lists of a NetworkPolicy",
         ),
         pytest.param(
-            _made("HelmRelease", "helm.toolkit.fluxcd.io/v2", metadata={"annotations": None}, spec={"values": {"p": None}}),
+            _made(
+                "HelmRelease", "helm.toolkit.fluxcd.io/v2", metadata={"annotations": None}, spec={"values": {"p": None}}
+            ),
             _made("HelmRelease", "helm.toolkit.fluxcd.io/v2", spec={"values": {"p": None}}),
             id="a custom resource's null may have a meaning",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_is_sent(given: dict[str, Any], sent: dict[str, Any]) -> None:
     assert normalise(given) == sent
 
