@@ -87,7 +87,7 @@ def test_a_new_and_a_lost_object_are_told_by_section() -> None:
 
 
 def test_noise_and_our_own_marks_are_no_difference() -> None:
-    quiet = {"kind": "ConfigMap", "metadata": {"name": "x", "annotations": {"a": "b"}}, "data": {}}
+    quiet: dict[str, Any] = {"kind": "ConfigMap", "metadata": {"name": "x", "annotations": {"a": "b"}}, "data": {}}
     loud = copy.deepcopy(quiet)
     loud["status"] = {"x": 1}
     loud["metadata"] |= {
