@@ -9,13 +9,15 @@ import re
 import subprocess
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gitopsd.cli.main import COMMANDS, main
+from gitopsd.model.audit import AuditEvent
 from gitopsd.model.errors import CommitError, ConfigurationError, EnvironmentFault, Problem
-from tests.unit.cli.conftest import Host, environment, synced
+from tests.unit.cli.conftest import GIT, Host, environment, synced
 
 ESCAPE = "\x1b["
 
@@ -73,8 +75,8 @@ def test_every_error_of_the_configuration_is_listed_with_its_line(host: Host) ->
     host.config.write_text(host.config.read_text() + "colour: red\nlisten: 7\n")
     answer = host.gitopsd("plan")
     assert answer.code == 78
-    assert f"{host.config}:9" in answer.err
     assert f"{host.config}:10" in answer.err
+    assert f"{host.config}:11" in answer.err
     assert "Traceback" not in answer.err
 
 
@@ -175,18 +177,12 @@ def test_a_reader_that_goes_away_is_no_error(host: Host) -> None:
         child.stdout.readline()
         child.stdout.close()
         with host.record() as record:  # what it wants to tell next finds nobody
-            from gitopsd.model.audit import AuditEvent
-            from tests.unit.cli.conftest import GIT
-
             record.audit([AuditEvent(GIT, "hold", stack="website")])
         assert child.wait(60) == 141
         assert child.stderr.read() == b""
 
 
 def test_a_followed_log_shows_entries_as_they_come(host: Host) -> None:
-    from gitopsd.model.audit import AuditEvent
-    from tests.unit.cli.conftest import GIT
-
     with subprocess.Popen(
         host.command("audit", "follow", "--json", "-n", "1"), stdout=subprocess.PIPE, text=True, env=environment()
     ) as child:
@@ -201,8 +197,6 @@ def test_a_followed_log_shows_entries_as_they_come(host: Host) -> None:
 
 
 def test_what_a_terminal_cannot_encode_is_escaped(host: Host) -> None:
-    from dataclasses import replace
-
     host.status(replace(synced(), source="größe", name="日本"))
     command = [sys.executable, "-m", "gitopsd", "--config", str(host.config), "status"]
     answer = subprocess.run(

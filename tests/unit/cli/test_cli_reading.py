@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gitopsd.model.errors import EnvironmentFault
 from gitopsd.model.live import Assessment, Health
-from gitopsd.model.memory import HoldReason
+from gitopsd.model.memory import AuditHead, HoldReason, Memory
 from gitopsd.model.status import DaemonInfo, UnitDrift, UnitHealth
 from tests.unit.cli.conftest import Host, synced
 from tests.unit.views.samples import API, CONFIG, GOOD, at, hold, memory
-
-
-def documents(host: Host, *arguments: str) -> dict[str, object]:
-    found: dict[str, object] = json.loads(host.gitopsd(*arguments, "--json").out)
-    return found
-
 
 # ---------------------------------------------------------------- status
 
@@ -44,8 +41,6 @@ def test_status_finds_the_daemon_by_the_lock_that_it_holds(host: Host) -> None:
 
 
 def test_status_of_a_private_state_directory_goes_by_the_process(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gitopsd.model.errors import EnvironmentFault
-
     def refused(_directory: Path) -> None:
         raise EnvironmentFault("permission denied")
 
@@ -83,8 +78,6 @@ def test_status_on_a_host_where_nothing_ever_ran(bare_host: Host) -> None:
 
 @pytest.mark.parametrize("ill", ["drift", "degraded", "held"])
 def test_status_exits_2_unless_all_is_in_sync(host: Host, ill: str) -> None:
-    from dataclasses import replace
-
     facts = synced()
     if ill == "drift":
         facts = replace(facts, drifted={API: UnitDrift(at(1), "spec.replicas")})
@@ -244,3 +237,65 @@ def test_version_names_the_tools(host: Host, monkeypatch: pytest.MonkeyPatch, tm
         "kustomize": None,
     }
     assert "kustomize not found on PATH" in host.gitopsd("version").out
+
+
+# ---------------------------------------------------------------- audit verify against the clusters
+
+
+class Parents:
+    """In place of the clusters: one cluster whose parents answer with this."""
+
+    def __init__(self, answer: Memory | Exception | None) -> None:
+        self.answer, self.asked, self.closed = answer, list[str](), False
+        self.namespaces = {"default": "gitopsd-system"}
+
+    def __call__(self, _name: str) -> Parents:
+        return self
+
+    def load_memory(self, stack: str) -> Memory | None:
+        self.asked.append(stack)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def verify_against(host: Host, monkeypatch: pytest.MonkeyPatch, answer: Memory | Exception | None) -> dict[str, Any]:
+    parents = Parents(answer)
+    monkeypatch.setattr("gitopsd.daemon.Clusters", lambda _configs: parents)
+    found = host.gitopsd("audit", "verify", "--json")
+    document: dict[str, Any] = json.loads(found.out)
+    assert parents.asked == ["website"]
+    assert parents.closed
+    assert found.code == (0 if document["ok"] else 1)
+    return document
+
+
+def test_audit_verify_asks_the_parents_of_every_stack_in_the_log(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = json.loads((host.state / "audit.jsonl").read_text().splitlines()[-1])
+    known = memory(audit=AuditHead(last["seq"], last["hash"]))
+    document = verify_against(host, monkeypatch, known)
+    assert document["ok"] is True
+    assert document["checked"] == ["state.db", "the parent of stack website in cluster default"]
+    assert document["unchecked"] == []
+
+
+def test_audit_verify_sees_by_the_parent_that_log_and_record_were_cut_alike(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = verify_against(host, monkeypatch, memory(audit=AuditHead(9, "f" * 64)))
+    assert document["ok"] is False
+    assert "the parent of stack website in cluster default knows entry 9" in document["findings"][0]["message"]
+
+
+def test_audit_verify_says_which_cluster_it_could_not_ask(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = verify_against(host, monkeypatch, EnvironmentFault("connection refused"))
+    assert document["ok"] is True
+    assert document["unchecked"] == ["cluster default: connection refused"]
+
+
+def test_audit_verify_does_not_take_the_word_of_another_instance(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = memory(instance="stage", audit=AuditHead(9, "f" * 64))
+    assert verify_against(host, monkeypatch, foreign)["ok"] is True
