@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gitopsd.git import GitSource
-from gitopsd.model.errors import EnvironmentFault, NeedsPerson
+from gitopsd.model.errors import EnvironmentFault, NeedsPerson, UsageError
 from tests.support.gitserver import GitHttpServer, GitRepo, Request, command_lines, processes_on, wait_until
 from tests.unit.git.conftest import Opener
 
@@ -36,12 +36,15 @@ def test_an_open_repository_needs_no_credentials(repo: GitRepo, http: GitHttpSer
 def test_a_fetch_of_nothing_new_transfers_no_pack(repo: GitRepo, http: GitHttpServer, opened: Opener) -> None:
     repo.commit({"a": "1"})
     repo.commit({"x": "1"}, branch="other")
+    repo.git("tag", "v1", "main")
     source = opened(http.url(repo))
     head = source.fetch()
     http.requests.clear()
     assert source.fetch() == head
     assert [request.method for request in http.requests] == ["GET", "POST"], "the refs are asked for, and no more"
     assert not source.has(repo.head("other")), "other branches are not mirrored"
+    with pytest.raises(UsageError):
+        source.resolve("v1")  # nor are tags: a thousand of them would be asked for at each fetch
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Bearer"])

@@ -156,6 +156,14 @@ class TestFetchProblems:
         with pytest.raises(EnvironmentFault, match=r"git cannot be started: .*install git"):
             source.fetch()
 
+    def test_a_git_that_would_obey_the_settings_of_the_host_is_refused(
+        self, opened: Opener, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(process, "OLDEST_GIT", (99, 1))
+        process._gitpython.cache_clear()
+        with pytest.raises(EnvironmentFault, match=r"git \d+\.\d+.* is too old .install git 99\.1 or newer"):
+            opened().fetch()
+
 
 class TestHistory:
     def test_a_revision_has_both_people_and_the_time_in_utc(self, repo: GitRepo, opened: Opener) -> None:
