@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 from gitopsd.kinds.pods import pod_of
@@ -51,10 +51,9 @@ def preflight(
     )
     with ThreadPoolExecutor(min(parallel, len(candidates)), "preflight") as pool:
         asked = {c.unit.id: pool.submit(asker.ask, c.unit) for c in candidates}
-        try:
-            return _gathered(asked)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        wait(asked.values(), return_when=FIRST_EXCEPTION)
+        pool.shutdown(cancel_futures=True)
+    return _gathered(asked)
 
 
 def _gathered(asked: Mapping[UnitId, Future[Finding]]) -> dict[UnitId, Finding]:
@@ -62,8 +61,8 @@ def _gathered(asked: Mapping[UnitId, Future[Finding]]) -> dict[UnitId, Finding]:
     found: dict[UnitId, Finding] = {}
     faults: list[EnvironmentFault] = []
     for unit, future in asked.items():
-        if faults and future.cancel():
-            continue
+        if future.cancelled():
+            continue  # something before it has failed
         try:
             found[unit] = future.result()
         except EnvironmentFault as fault:
