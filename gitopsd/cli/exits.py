@@ -6,7 +6,7 @@ DONE = 0
 """Done, or in sync."""
 FAILED = 1
 PENDING = 2
-"""Changes are pending (`plan`), or not everything is in sync (`status`, `once`)."""
+"""Changes are pending (`plan`), or not everything is in sync (`status`)."""
 USAGE = 64
 CONFIGURATION = 78
 INTERRUPTED = 130

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -264,7 +266,7 @@ class Parents:
 
 def verify_against(host: Host, monkeypatch: pytest.MonkeyPatch, answer: Memory | Exception | None) -> dict[str, Any]:
     parents = Parents(answer)
-    monkeypatch.setattr("gitopsd.daemon.Clusters", lambda _configs: parents)
+    monkeypatch.setitem(sys.modules, "gitopsd.daemon", SimpleNamespace(Clusters=lambda _configs: parents))
     found = host.gitopsd("audit", "verify", "--json")
     document: dict[str, Any] = json.loads(found.out)
     assert parents.asked == ["website"]
