@@ -89,9 +89,7 @@ class _Asker:
         finding = self._look(unit)
         answer = finding.dry_run
         if isinstance(answer, Accepted):
-            pod = pod_of(unit.manifest)
-            refused = self.clusters[unit.id.cluster].dry_run_pod(unit.id, pod) if pod is not None else None
-            return replace(finding, pod=refused)
+            return self._try_pods(unit, finding)
         deferred = self._why_deferred(unit.id, answer)
         if deferred and answer.kind is RejectionKind.NAMESPACE_MISSING:
             wrong = self._probe(unit, finding.sent)
@@ -113,6 +111,16 @@ class _Asker:
             if not isinstance(answer, Accepted) or _one_moment(live, answer):
                 break
         return Finding(unit.id, live, absence, answer, sent=sent)
+
+    def _try_pods(self, unit: KubernetesUnit, finding: Finding) -> Finding:
+        """With what the cluster says to a pod of this workload. Who may apply it need not be allowed to make pods."""
+        pod = pod_of(unit.manifest)
+        if pod is None:
+            return finding
+        try:
+            return replace(finding, pod=self.clusters[unit.id.cluster].dry_run_pod(unit.id, pod))
+        except EnvironmentFault as fault:
+            return replace(finding, pod_untried=str(fault))
 
     def _why_deferred(self, unit: UnitId, answer: Rejection) -> str:
         """Which unit of this plan has to be there before the answer counts; "" if it counts now."""

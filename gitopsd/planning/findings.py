@@ -17,7 +17,7 @@ class Finding:
     """The live object (or why there is none), what would be sent, and what the API server says to that.
 
     `deferred` says why `dry_run` cannot count yet: another unit of the same plan has to be there first. A refusal of
-    a workload's pods is in `pod`.
+    a workload's pods is in `pod`; why they could not be tried out is in `pod_untried`.
     """
 
     unit: UnitId
@@ -26,4 +26,5 @@ class Finding:
     dry_run: Accepted | Rejection
     deferred: str = ""
     pod: Rejection | None = None
+    pod_untried: str = ""
     sent: Manifest = field(default_factory=dict)

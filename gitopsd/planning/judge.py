@@ -122,7 +122,8 @@ def _accepted(candidate: Candidate, finding: Finding, answer: Accepted, standing
         change = _change(candidate, finding, standing, _action(standing), fields)
         change = replace(change, overrides=overridden(answer.live.body, live))
     pod = judge_pod(unit, finding.pod, change, view.units, view.changing) if finding.pod else PodAnswer()
-    change = replace(change, warnings=(*answer.warnings, *pod.warnings))
+    untried = (f"its pods could not be tried out: {finding.pod_untried}",) if finding.pod_untried else ()
+    change = replace(change, warnings=(*answer.warnings, *pod.warnings, *untried))
     return Judgement(change, mistakes=pod.mistakes)
 
 

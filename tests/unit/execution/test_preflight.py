@@ -43,6 +43,7 @@ class FakeCluster:
     says: Answer = lambda unit, sent: None
     unserved: frozenset[tuple[str, str]] = frozenset()
     pods: Rejection | None = None
+    pod_fault: EnvironmentFault | None = None
     asked: list[tuple[str, UnitId]] = field(default_factory=list)
     sent: dict[UnitId, Manifest] = field(default_factory=dict)
     faults: Mapping[str, EnvironmentFault] = field(default_factory=dict)
@@ -72,6 +73,8 @@ class FakeCluster:
     def dry_run_pod(self, unit: UnitId, pod: Manifest) -> Rejection | None:
         self._note("pod", unit)
         assert pod["kind"] == "Pod"
+        if self.pod_fault is not None:
+            raise self.pod_fault
         return self.pods
 
 
@@ -259,6 +262,14 @@ def test_a_workloads_pods_are_tried_out_and_their_refusal_is_kept() -> None:
     full = refusal(RejectionKind.ADMISSION, "exceeded quota")
     found = finding(desired(SPEC, body), FakeCluster(pods=full))
     assert found.pod == full
+    assert isinstance(found.dry_run, Accepted)
+
+
+def test_who_may_not_make_pods_may_still_apply_workloads() -> None:
+    body = manifest("Deployment", "api", spec={"template": {"spec": {"containers": []}}})
+    cluster = FakeCluster(pod_fault=EnvironmentFault("403: grant create on pods"))
+    found = finding(desired(SPEC, body), cluster)
+    assert (found.pod, found.pod_untried) == (None, "403: grant create on pods")
     assert isinstance(found.dry_run, Accepted)
 
 

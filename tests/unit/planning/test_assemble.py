@@ -316,6 +316,12 @@ def test_pods_that_a_change_does_not_touch_do_not_stop_it() -> None:
     assert "PodSecurity" in change(with_pods(relabelled, SECURITY, live)).warnings[0]
 
 
+def test_pods_that_could_not_be_tried_out_are_a_warning() -> None:
+    wanted = desired(SPEC, DEPLOYMENT)
+    told = finding(only(wanted), pod_untried="403: grant create on pods")
+    assert "403: grant create on pods" in change(plan(SPEC, wanted, findings=[told])).warnings[0]
+
+
 def test_the_servers_warnings_are_in_the_plan() -> None:
     told = finding(UNIT)
     answer = dry_run(UNIT, told.sent, None)
