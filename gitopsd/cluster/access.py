@@ -40,15 +40,15 @@ class Access:
 
     def explain(self, ask: Ask, refusal: Refusal) -> EnvironmentFault | None:
         """The fault that names the missing rule; None when RBAC allows it all, so that admission has refused."""
-        missing = tuple(verb for verb in ask.verbs if not self._allowed(ask, verb, refusal))
+        missing = tuple(verb for verb in ask.verbs if not self._allowed(ask, verb))
         if missing:
             return self._fault(ask, missing, refusal)
         granting = _GRANTING.get(ask.resource) if ask.group == "rbac.authorization.k8s.io" else None
-        if granting and "attempting to grant" in refusal.message and not self._allowed(ask, granting, refusal):
+        if granting and "attempting to grant" in refusal.message and not self._allowed(ask, granting):
             return self._fault(ask, (granting,), refusal)
         return None
 
-    def _allowed(self, ask: Ask, verb: str, refusal: Refusal) -> bool:
+    def _allowed(self, ask: Ask, verb: str) -> bool:
         attributes = {
             "verb": verb,
             "group": ask.group,
@@ -64,7 +64,7 @@ class Access:
         reply = self._connection.send(Request("POST", _REVIEWS, body=body))
         if not reply.ok:
             raise self._connection.fault(
-                f"may not {verb} {_resource(ask)}, and may not ask why (HTTP {reply.status}): {refusal.message}",
+                f"may not {verb} {_resource(ask)}, and may not ask why (HTTP {reply.status})",
                 remedy="bind the ClusterRole system:basic-user to every authenticated user again",
             )
         return bool((reply.object().get("status") or {}).get("allowed"))

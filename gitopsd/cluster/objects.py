@@ -81,8 +81,7 @@ class Objects:
     def apply(self, unit: UnitId, manifest: Manifest, *, dry_run: bool = False) -> Accepted | Rejection:
         place = self._locator.unit(unit, str(manifest.get("apiVersion", "")))
         if place is None:
-            text = f"the cluster does not serve {unit.group_kind} in version {manifest.get('apiVersion')}"
-            return Rejection(RejectionKind.KIND_UNSERVED, text)
+            return _no_kind(unit, manifest)
         query = apply_query(dry_run=dry_run)
         request = Request(
             "PATCH",
@@ -94,7 +93,7 @@ class Objects:
             secret=is_secret(unit),
         )
         try:
-            reply = self._send_apply(request, place)
+            reply = self._send_apply(unit, place, request)
         except TypeError as error:  # orjson: an integer beyond 64 bits, a value that is no JSON
             return Rejection(RejectionKind.SCHEMA, f"cannot be written as JSON: {error}")
         if reply.ok:
@@ -102,14 +101,26 @@ class Objects:
         refusal = read_refusal(reply.status, reply.json())
         found = meaning(refusal)
         if found is Trouble.UNEXPLAINED:
-            found = self._explain(unit, place, request, refusal)
+            found = RejectionKind.SCHEMA  # twice, with a server that is well
         if isinstance(found, Trouble):
             return self._troubled(unit, place, manifest, refusal, found)
+        if found is RejectionKind.KIND_UNSERVED:
+            return _no_kind(unit, manifest)
         if refusal.code == 422:
             found = self._classifier.sort(unit, place, manifest)
         return rejection(found, refusal, unit, manifest)
 
-    def _send_apply(self, request: Request, place: Place) -> Reply:
+    def _send_apply(self, unit: UnitId, place: Place, request: Request) -> Reply:
+        """The answer to an apply. A 500 without a reason is the schema, or the server's own trouble (its database): the
+        object is read, through the same database, which raises if the server is ill, and then it is tried once more."""
+        reply = self._persist(place, request)
+        if reply.ok or meaning(read_refusal(reply.status, reply.json())) is not Trouble.UNEXPLAINED:
+            return reply
+        self.get(unit, place.api_version)
+        return self._persist(place, request)
+
+    def _persist(self, place: Place, request: Request) -> Reply:
+        """Send it again while other writers are faster, or while the kind is just coming up."""
         reply = self._connection.send(request)
         for pause in _PAUSES:
             refusal = read_refusal(reply.status, reply.json()) if reply.status in {404, 409} else None
@@ -120,17 +131,6 @@ class Objects:
             time.sleep(pause)
             reply = self._connection.send(request)
         return reply
-
-    def _explain(self, unit: UnitId, place: Place, request: Request, refusal: Refusal) -> RejectionKind | Trouble:
-        """A 500 without a reason: the schema, or the server's own trouble (its database).
-
-        If the object can be read now, through the same database, and the same request fails alike again, it is the
-        manifest. Otherwise reading raises.
-        """
-        self.get(unit, place.api_version)
-        again = self._connection.send(request)
-        same = again.status == refusal.code and not again.object().get("reason")
-        return RejectionKind.SCHEMA if same else Trouble.TRANSIENT
 
     def _troubled(
         self, unit: UnitId, place: Place, manifest: Manifest, refusal: Refusal, trouble: Trouble
@@ -279,6 +279,11 @@ class Objects:
     def _ask(unit: UnitId, place: Place, verbs: tuple[str, ...]) -> Ask:
         resource = place.resource
         return Ask(verbs, resource.group, resource.plural, place.namespace, unit.name, resource.namespaced)
+
+
+def _no_kind(unit: UnitId, manifest: Manifest) -> Rejection:
+    text = f"the cluster does not serve {unit.group_kind} in version {manifest.get('apiVersion')}"
+    return Rejection(RejectionKind.KIND_UNSERVED, text)
 
 
 def _accepted(unit: UnitId, reply: Reply) -> Accepted | Rejection:

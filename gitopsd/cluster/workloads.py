@@ -19,7 +19,14 @@ TOGETHER = 10
 """From more units of one kind and namespace than this on, one LIST is cheaper than their GETs."""
 
 _WITH_PODS = frozenset(
-    {("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet"), ("apps", "ReplicaSet"), ("batch", "Job")}
+    {
+        ("apps", "Deployment"),
+        ("apps", "StatefulSet"),
+        ("apps", "DaemonSet"),
+        ("apps", "ReplicaSet"),
+        ("batch", "Job"),
+        ("", "ReplicationController"),
+    }
 )
 _WITH_REPLICA_SETS = frozenset({("apps", "Deployment")})
 

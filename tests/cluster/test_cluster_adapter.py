@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -200,10 +201,13 @@ def test_a_lost_answer_still_tells_who_created_the_object(
     with connect(ClusterSettings("default", faults.kubeconfig())) as api:
         manifest = config_map(namespace)
         faults.cut(method="PATCH", after=True)
-        assert applied(api, manifest).created
+        made = applied(api, manifest)
+        assert made.created
         # A lost answer to a change of something that was there before is no creation.
         manifest["data"] = {"a": "2"}
-        time.sleep(1.1)  # managedFields know seconds only: this change has to be a second younger than the object
+        born = datetime.fromisoformat(made.live.metadata["creationTimestamp"])
+        # managedFields know seconds only: this change has to be a second younger than the object.
+        eventually(lambda: datetime.now(UTC) >= born + timedelta(seconds=1.1), "the next second")
         faults.cut(method="PATCH", after=True)
         assert not applied(api, manifest).created
 
@@ -811,6 +815,20 @@ def reachable(api: KubernetesCluster) -> bool:
         return bool(api.uid())
     except EnvironmentFault:
         return False
+
+
+def test_a_server_that_another_authority_vouches_for_is_not_talked_to(sandbox_cluster: Cluster, tmp_path: Path) -> None:
+    config = json.loads(sandbox_cluster.kubeconfig.read_text())
+    stranger = sandbox_cluster.layout.certificates("kube-scheduler") / "kube-scheduler.crt"
+    config["clusters"][0]["cluster"]["certificate-authority"] = str(stranger)
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    started = time.monotonic()
+    with (
+        connect(ClusterSettings("default", tmp_path / "kubeconfig")) as api,
+        pytest.raises(EnvironmentFault, match=r"certificate is not trusted.*certificate-authority"),
+    ):
+        api.uid()
+    assert time.monotonic() - started < 5  # not tried for the whole budget
 
 
 def test_a_credential_that_the_server_does_not_know_is_named(sandbox_cluster: Cluster, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gitopsd.cluster.connection import Connection, Request
-from gitopsd.cluster.settings import Limits
+from gitopsd.cluster.settings import ClusterSettings, Limits
 from gitopsd.model.errors import ConfigurationError, EnvironmentFault
 from tests.unit.cluster.server import Answer, Asked, FakeServer, Script, in_turn, kubeconfig, settings
 
@@ -268,6 +268,26 @@ def test_what_is_no_kubeconfig_is_said_to_be_none(tmp_path: Path, text: str) -> 
     (tmp_path / "kubeconfig").write_text(text)
     with pytest.raises(ConfigurationError, match="cluster default: the kubeconfig"):
         Connection(settings(tmp_path / "kubeconfig"), QUICK, 4)
+
+
+def test_in_cluster_needs_a_service_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(ConfigurationError, match="no service account to use"):
+        Connection(ClusterSettings("default", in_cluster=True), QUICK, 4)
+
+
+def test_no_kubeconfig_is_named_and_none_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    with pytest.raises(ConfigurationError, match=r"no kubeconfig is named and .*none does not exist"):
+        Connection(ClusterSettings("default"), QUICK, 4)
+    kubeconfig(tmp_path / "none", "https://127.0.0.1:1")
+    assert Connection(ClusterSettings("default"), QUICK, 4).server == "https://127.0.0.1:1"
+
+
+def test_a_context_that_the_kubeconfig_does_not_have(tmp_path: Path) -> None:
+    path = kubeconfig(tmp_path / "kubeconfig", "https://127.0.0.1:1")
+    with pytest.raises(ConfigurationError, match="nowhere"):
+        Connection(ClusterSettings("default", path, context="nowhere"), QUICK, 4)
 
 
 def test_a_missing_kubeconfig(tmp_path: Path) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gitopsd.cluster import Limits, connect
 from gitopsd.cluster.classify import renamed
 from gitopsd.cluster.connection import Reply
 from gitopsd.cluster.objects import apply_transient, created_by, without_patch
 from gitopsd.cluster.workers import Workers
 from gitopsd.cluster.workloads import assemble, by_owner
+from gitopsd.model.errors import EnvironmentFault
 from gitopsd.model.ids import UnitId
-from gitopsd.model.live import LiveObject
+from gitopsd.model.live import Accepted, LiveObject, Rejection, RejectionKind
+from tests.unit.cluster.server import Answer, Asked, FakeServer, kubeconfig, settings
+from tests.unit.cluster.test_discovery import aggregated, group, resource
 
 UNIT = UnitId("default", "", "ConfigMap", "web", "a")
 DATE = {"Date": "Thu, 01 Jan 2026 12:00:10 GMT"}
@@ -143,3 +148,52 @@ def test_the_first_error_in_order_is_raised_when_nothing_runs_any_more() -> None
         workers.run([lambda n=n: task(n) for n in range(4)])  # type: ignore[misc]
     assert {0, 1} <= set(ran)
     workers.close()
+
+
+# ---------------------------------------------------------------- the 500 without a reason
+
+CONFIG_MAPS = aggregated(group("", v1=[resource("configmaps", "ConfigMap")]))
+MANIFEST = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "web"}}
+
+
+def applied_against(directory: Path, *, patches: list[Answer], get: Answer) -> tuple[Accepted | Rejection, list[str]]:
+    """The outcome of an apply, and the methods of its requests for the object."""
+
+    def script(asked: Asked) -> Answer:
+        if asked.path in {"/api", "/apis"}:
+            return Answer(200, CONFIG_MAPS if asked.path == "/api" else aggregated())
+        return get if asked.method == "GET" else patches.pop(0)
+
+    limits = Limits(budget=0.3, first=0.01, most=0.02)
+    with FakeServer(script) as server:
+        with connect(settings(kubeconfig(directory / "k", server.url)), limits=limits) as api:
+            answer = api.apply(UNIT, MANIFEST)
+        return answer, [asked.method for asked in server.asked if "configmaps" in asked.path]
+
+
+NO_REASON = Answer(
+    500, {"kind": "Status", "message": "failed to create typed patch object: .x: no such field", "code": 500}
+)
+GONE = Answer(
+    404, {"kind": "Status", "reason": "NotFound", "code": 404, "details": {"name": "a", "kind": "configmaps"}}
+)
+
+
+def test_a_500_without_a_reason_of_a_server_that_is_well_is_the_schema(tmp_path: Path) -> None:
+    answer, methods = applied_against(tmp_path, patches=[NO_REASON, NO_REASON], get=GONE)
+    assert isinstance(answer, Rejection)
+    assert answer.kind is RejectionKind.SCHEMA
+    assert methods == ["PATCH", "GET", "PATCH"]
+
+
+def test_a_500_without_a_reason_that_passes_is_none(tmp_path: Path) -> None:
+    taken = Answer(201, {**MANIFEST, "metadata": {**MANIFEST["metadata"], "uid": "u"}})  # type: ignore[dict-item]
+    answer, _ = applied_against(tmp_path, patches=[NO_REASON, taken], get=GONE)
+    assert isinstance(answer, Accepted)
+    assert answer.created
+
+
+def test_a_500_without_a_reason_of_a_server_that_is_ill_is_not_the_manifests_fault(tmp_path: Path) -> None:
+    ill = Answer(500, {"kind": "Status", "message": "etcdserver: leader changed", "code": 500})
+    with pytest.raises(EnvironmentFault, match="leader changed"):
+        applied_against(tmp_path, patches=[ill, ill], get=ill)
