@@ -22,7 +22,7 @@ from gitopsd.config.host import ClusterConfig, HostConfig, SourceConfig
 from gitopsd.execution.session import timestamp
 from gitopsd.git import SourceSettings, open_source
 from gitopsd.model.audit import AuditEvent
-from gitopsd.model.errors import EnvironmentFault, GitopsdError, Problem
+from gitopsd.model.errors import EnvironmentFault, GitopsdError, Problem, UsageError
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Baseline, Memory, StackState
 from gitopsd.model.plan import Plan
@@ -120,7 +120,9 @@ def _pipeline(config: HostConfig, record: Inventories) -> Iterator[tuple[Pipelin
             opened = _source(source, config.state_dir)
             stack.callback(opened.close)
             path = "" if source.path in {"", "."} else source.path
-            origins[source.name] = Origin(opened, path, f"{path}/{STACK_FILE}" if path else STACK_FILE)
+            origins[source.name] = Origin(
+                opened, path, f"{path}/{STACK_FILE}" if path else STACK_FILE, source.force_push
+            )
         yield Pipeline(origins, Renderer(cache), clusters, clusters.namespaces, record), clusters
 
 
@@ -210,7 +212,12 @@ class App:
                 raise
             log.warning("source not fetched; the last known commits are used", source=source.name, error=str(fault))
             head = known
-        return source.resolve(ref) if ref else head
+        if ref is None:
+            return head
+        try:
+            return source.resolve(ref)
+        except UsageError:
+            return source.fetch_ref(ref)  # a branch that nobody delivers from is not in the mirror
 
     def _plan_one(
         self, pipeline: Pipeline, state: StackState | None, spec: StackSpec, commit: str

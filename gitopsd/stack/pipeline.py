@@ -33,11 +33,12 @@ RENDERS_KEPT = 2
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a source's stacks come from: the repository and the directory in it."""
+    """Where a source's stacks come from: the repository and the directory in it. `force_push` is `hold` or `allow`."""
 
     source: Source
     path: str
     stack_file: str
+    force_push: str = "allow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,17 @@ class Pipeline:
         self._rendered: OrderedDict[tuple[str, str], Desired] = OrderedDict()
 
     # ------------------------------------------------------------ from git
+
+    def rewind(self, source: str, deployed: str, commit: str) -> str:
+        """Why going from `deployed` to `commit` is no step forward; "" if it is one, or if nobody can tell."""
+        repository = self.source(source)
+        if deployed == commit or not repository.has(deployed):
+            return ""
+        if repository.is_ancestor(commit, deployed):
+            return f"commit {commit[:12]} is older than the deployed {deployed[:12]}"
+        if not repository.related(deployed, commit):
+            return f"commit {commit[:12]} has no common history with the deployed {deployed[:12]}"
+        return ""
 
     def source(self, name: str) -> Source:
         return self.origins[name].source

@@ -11,7 +11,7 @@ import structlog
 from gitopsd.execution.clocks import GateClocks
 from gitopsd.execution.sweep import survey, suspicious
 from gitopsd.model.audit import Actor, ActorKind, AuditEvent
-from gitopsd.model.errors import CommitError, EnvironmentFault, NeedsPerson
+from gitopsd.model.errors import CommitError, EnvironmentFault, NeedsPerson, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import LiveObject
 from gitopsd.model.memory import Attempt, Good, HoldReason, Memory, Quarantined
@@ -69,6 +69,7 @@ class StackWorker:
         self.runner = Runner(ledger, self.facts, attention, probe, self.clocks)
         self._suspects: frozenset[UnitId] = frozenset()
         self._trouble = ""
+        self._rewound = ""
 
     @property
     def name(self) -> str:
@@ -114,9 +115,25 @@ class StackWorker:
             ask = self.pipeline.ask(self.ledger.source, self.name, commit)
         except CommitError as error:
             raise NeedsPerson(*error.problems) from error
+        self._check_rewind(ask)
         self.facts.wanted = Wanted(commit, ask.digest)
         self.attention.work_on(commit, ask.digest)
         return ask
+
+    def _check_rewind(self, ask: Ask) -> None:
+        """A signature does not stop a replay: going back is a decision of the host's configuration."""
+        good = self.ledger.memory.good
+        why = self.pipeline.rewind(self.ledger.source, good[0].commit, ask.commit) if good else ""
+        if not why or ask.digest == good[0].digest:
+            return
+        if self.pipeline.origins[self.ledger.source].force_push == "hold":
+            remedy = "push a commit on top of the deployed one, or set `forcePush: allow` for the source"
+            raise NeedsPerson(Problem(why, f"source {self.ledger.source}", remedy=remedy))
+        if self._rewound != ask.commit:
+            self._rewound = ask.commit
+            self.ledger.record.audit(
+                [self.ledger.event("rewind", revision=ask.commit, before=good[0].commit, detail=why)]
+            )
 
     def _prepare(self, ask: Ask) -> None:
         clusters = self.pipeline.clusters(ask.spec.clusters)

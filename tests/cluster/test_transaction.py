@@ -23,7 +23,8 @@ def test_a_push_goes_live_and_is_recorded_with_its_author(world: World, namespac
     world.once()
     assert world.data(namespace, "settings") == {"greeting": "hello"}
     run = world.wait_good(first)
-    assert (run["kind"], run["author"]["name"], run["stack"]) == ("deploy", "Dana", world.stack)
+    assert (run["kind"], run["stack"]) == ("deploy", world.stack)
+    assert "Dana" in run["author"]
     assert run["started"] <= run["finished"]
 
     changed = two_waves(world, namespace, "good day", "registry.example/app:2")

@@ -20,7 +20,7 @@ from sandbox import Cluster, SandboxError, tool
 PATIENCE = 90.0
 """Seconds until a condition that should come true is given up."""
 
-GITOPSD_AGENT = "gitopsd/"
+GITOPSD_AGENT = "gitopsd"
 
 
 def wait_until(found: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
@@ -209,6 +209,8 @@ class World:
 
     def history(self) -> list[dict[str, Any]]:
         """Newest first."""
+        if not (self.state_dir / "state.db").exists():
+            return []
         runs: list[dict[str, Any]] = self.json("history")["runs"]
         return runs
 
