@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from gitopsd.kinds.builtin import BUILTIN
 from gitopsd.kinds.health import apiext, batch, core, custom, networking, policy, workloads
-from gitopsd.kinds.health.reading import moment, short, text
+from gitopsd.kinds.health.reading import moment, section, short, text
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, Assessment, Health, LiveObject, Workload
 
@@ -75,7 +75,7 @@ def _terminating(live: LiveObject, now: datetime) -> Assessment:
 
 def _stale(live: LiveObject) -> Assessment | None:
     """A status about an older generation says nothing of this one, neither good nor bad."""
-    observed = (live.body.get("status") or {}).get("observedGeneration")
+    observed = section(live.body, "status").get("observedGeneration")
     if observed is None or not live.generation or text(observed) == text(live.generation):
         return None
     return Assessment(

@@ -155,7 +155,7 @@ def test_empty_maps_and_lists_need_no_owner() -> None:
 
 
 def test_atomic_maps_and_lists_are_owned_as_a_whole() -> None:
-    fields = {"f:spec": {"f:selector": {}, "f:rules": {}}}
+    fields: dict[str, Any] = {"f:spec": {"f:selector": {}, "f:rules": {}}}
     manifest = {
         "apiVersion": "apps/v1",
         "kind": "X",
@@ -177,7 +177,7 @@ def test_two_ports_of_one_number_are_told_apart_by_their_protocol() -> None:
 
 
 def test_the_managers_of_a_value_that_we_change_are_named() -> None:
-    image = {"f:spec": {"f:template": {"f:spec": {"f:containers": {APP: {"f:image": {}}}}}}}
+    image: dict[str, Any] = {"f:spec": {"f:template": {"f:spec": {"f:containers": {APP: {"f:image": {}}}}}}}
     found = _live(
         entry("gitopsd", _owned()),
         entry("kubectl-edit", {"f:spec": {"f:replicas": {}}}),
@@ -212,7 +212,7 @@ def test_what_the_manifest_does_not_set_or_the_object_does_not_have_overrides_no
 
 
 def test_an_atomic_list_of_another_manager_is_overridden_as_a_whole() -> None:
-    args = {"f:spec": {"f:template": {"f:spec": {"f:containers": {APP: {"f:args": {}}}}}}}
+    args: dict[str, Any] = {"f:spec": {"f:template": {"f:spec": {"f:containers": {APP: {"f:args": {}}}}}}}
     manifest = _git()
     _container(manifest)["args"] = ["a"]
     assert overridden(manifest, _live(entry("other", args))) == ("other",)
@@ -324,7 +324,7 @@ def test_an_annotation_with_dots_and_slashes() -> None:
 
 
 def test_elements_of_a_list_that_we_share_go_their_own_way() -> None:
-    spec = {"f:spec": {"f:template": {"f:spec": {"f:containers": {APP: {"f:image": {}}}}}}}
+    spec: dict[str, Any] = {"f:spec": {"f:template": {"f:spec": {"f:containers": {APP: {"f:image": {}}}}}}}
     sent = keep_ignored(
         _git(), _live(entry("gitopsd", _owned()), entry("bot", spec)), ("spec.template.spec.containers",)
     )
@@ -334,7 +334,7 @@ def test_elements_of_a_list_that_we_share_go_their_own_way() -> None:
 
 
 def test_a_part_of_what_we_own_as_a_whole() -> None:
-    fields = {"f:spec": {"f:selector": {}}}
+    fields: dict[str, Any] = {"f:spec": {"f:selector": {}}}
     body = {"apiVersion": "v1", "kind": "X", "spec": {"selector": {"a": "live", "b": "live"}}}
     found = live({**body, "metadata": {"name": "x", "managedFields": [entry("gitopsd", fields)]}})
     manifest = {"kind": "X", "spec": {"selector": {"a": "git", "b": "git"}}}
