@@ -39,13 +39,13 @@ class _NotPlainJson(Exception):
     """JSON that has no certain value; the text says why."""
 
 
-def parse_documents(data: bytes, file: str) -> tuple[Located, ...]:
+def parse_documents(data: bytes, file: str, max_bytes: int = MAX_BYTES) -> tuple[Located, ...]:
     """Every document of a YAML or JSON text; empty ones are left out.
 
     Read as kubectl reads it, and stricter where that hides mistakes: duplicate keys are errors. Raises CommitError with
     every problem of the text, at `file` and line; problems name keys but never show values.
     """
-    text = decode_text(data, file)
+    text = decode_text(data, file, max_bytes)
     start = text.lstrip()[:1]
     fault: Problem | None = None
     if start and start in "{[":  # JSON, or a flow collection of YAML
@@ -63,11 +63,11 @@ def parse_documents(data: bytes, file: str) -> tuple[Located, ...]:
     return tuple(Located(value, line, index) for value, line, index in builder.roots)
 
 
-def decode_text(data: bytes, file: str) -> str:
+def decode_text(data: bytes, file: str, max_bytes: int = MAX_BYTES) -> str:
     """The text of a file, if it is one that YAML allows. Raises CommitError with the line of the first bad byte."""
-    if len(data) > MAX_BYTES:
+    if len(data) > max_bytes:
         size = f"{len(data) / 1024 / 1024:.1f} MiB"
-        raise CommitError(Problem(f"the file has {size}, more than the {MAX_BYTES // 1024 // 1024} allowed", file=file))
+        raise CommitError(Problem(f"the file has {size}, more than the {max_bytes // 1024 // 1024} allowed", file=file))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -26,7 +26,7 @@ class LineIndex:
     def __init__(self, data: bytes) -> None:
         self._first_line = 1
         try:
-            self._roots = list(yaml.compose_all(decode_text(data, ""), Loader=yaml.CBaseLoader))
+            self._roots = list(yaml.compose_all(decode_text(data, "", len(data)), Loader=yaml.CBaseLoader))
         except yaml.YAMLError:  # JSON with escapes that YAML does not have: its lines are not known
             self._roots = []
 

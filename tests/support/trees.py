@@ -71,7 +71,7 @@ class MemoryTree:
                 target.write_bytes(self._data[path])
 
     def _below(self, directory: str) -> list[TreeEntry]:
-        return [e for p, e in self._entries.items() if not directory or p.startswith(directory + "/")]
+        return [e for p, e in self._entries.items() if not directory or f"{p}/".startswith(f"{directory}/")]
 
     def _tree_id(self, directory: str) -> str:
         prefix = f"{directory}/" if directory else ""

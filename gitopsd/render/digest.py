@@ -1,0 +1,40 @@
+"""What a commit asks of one stack, as one number, without rendering it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import orjson
+
+from gitopsd.model.errors import CommitError
+from gitopsd.model.spec import KubernetesComponent, StackSpec
+from gitopsd.render.layout import PlainLayout, layout_of
+from gitopsd.render.tools import Tools
+from gitopsd.render.view import TreeView
+from gitopsd.yamltext import PARSER_VERSION
+
+RENDER_VERSION: Final = "1"
+"""To be raised whenever the same commit would give other objects: it is part of digests and cache keys."""
+
+
+def desired_digest(view: TreeView, spec: StackSpec, tools: Tools) -> str:
+    """SHA-256 of everything that a render of this stack would read, in hexadecimal.
+
+    Commits that ask the same have the same digest: names of manifest files, comments beside the stack's section and
+    files that nothing refers to do not count. Raises EnvironmentFault if a kustomization needs a tool that the host
+    has not.
+    """
+    components = [_component(view, spec, component, tools) for component in spec.components]
+    asked = [RENDER_VERSION, PARSER_VERSION, spec.name, spec.source, spec.section, components]
+    return hashlib.sha256(orjson.dumps(asked)).hexdigest()
+
+
+def _component(view: TreeView, spec: StackSpec, component: KubernetesComponent, tools: Tools) -> list[Any]:
+    try:
+        layout = layout_of(view, spec, component)
+    except CommitError:  # it cannot be rendered, and which change would mend it is not known
+        return [component.name, "broken", view.root_oid()]
+    if isinstance(layout, PlainLayout):
+        return [component.name, "plain", sorted(file.entry.oid for file in layout.files)]
+    return [component.name, "kustomize", layout.closure.digest, tools.kustomize().version]

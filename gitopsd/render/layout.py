@@ -1,0 +1,114 @@
+"""What a component's directory is: a kustomization, or plain manifests; and which of its files count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gitopsd.model.errors import CommitError, Problem, raise_if
+from gitopsd.model.ports import TreeEntry
+from gitopsd.model.spec import KubernetesComponent, StackSpec
+from gitopsd.render.closure import KUSTOMIZATIONS, Closure, closure_of, join
+from gitopsd.render.view import SYMLINK, LeavesTree, TreeView
+
+CHART = "Chart.yaml"
+STACK_FILE = "gitopsd.yaml"
+_SUFFIXES = (".yaml", ".yml", ".json")
+_NO_HELM = "Helm charts are not supported yet"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """A file of plain manifests: the path that people know it by, and the file whose bytes it has."""
+
+    path: str
+    entry: TreeEntry
+
+
+@dataclass(frozen=True, slots=True)
+class PlainLayout:
+    """A directory of plain manifests."""
+
+    files: tuple[ManifestFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KustomizeLayout:
+    """A kustomization with everything that it refers to."""
+
+    closure: Closure
+
+
+Layout = PlainLayout | KustomizeLayout
+
+
+def layout_of(view: TreeView, spec: StackSpec, component: KubernetesComponent) -> Layout:
+    """Raises CommitError with everything that keeps a component from being rendered, as far as names show it."""
+    where = _directory(view, spec, component)
+    names = {name for name in (*KUSTOMIZATIONS, CHART) if view.exists(join(where, name))}
+    if CHART in names:
+        raise CommitError(Problem(_NO_HELM, file=join(where, CHART), line=1))
+    if names:
+        return KustomizeLayout(closure_of(view, where))
+    return _plain(view, where)
+
+
+def _directory(view: TreeView, spec: StackSpec, component: KubernetesComponent) -> str:
+    shown = component.path or "."
+    field = f"component {component.name}"
+    try:
+        where = view.follow(component.path).path
+    except LeavesTree:
+        raise CommitError(
+            Problem(f"the path {shown} leaves the repository", spec.file, component.line, field)
+        ) from None
+    if not view.exists(where):
+        raise CommitError(Problem(f"the commit has no directory {shown}", spec.file, component.line, field))
+    if not view.is_directory(where):
+        raise CommitError(Problem(f"{shown} is a file, not a directory", spec.file, component.line, field))
+    if not view.tree.files(where):
+        text = f"the directory {shown} holds no files; submodules are not followed"
+        raise CommitError(Problem(text, spec.file, component.line, field))
+    return where
+
+
+def _plain(view: TreeView, where: str) -> PlainLayout:
+    files: list[ManifestFile] = []
+    problems: list[Problem] = []
+    for entry in view.tree.files(where):
+        *directories, name = entry.path[len(where) :].lstrip("/").split("/")
+        if any(directory.startswith(".") for directory in directories):
+            continue
+        problems += _nested(entry.path, name)
+        if not name.endswith(_SUFFIXES) or name == STACK_FILE:
+            continue
+        try:
+            files += _real_file(view, entry)
+        except LeavesTree:
+            problems.append(Problem("this link leaves the repository, or leads back to itself", file=entry.path))
+        except FileNotFoundError:
+            problems.append(Problem("this link leads to nothing", file=entry.path))
+    raise_if(problems)
+    return PlainLayout(tuple(files))
+
+
+def _nested(path: str, name: str) -> Iterator[Problem]:
+    if name in KUSTOMIZATIONS:
+        remedy = "make its directory a component of its own, or move it out of this one"
+        yield Problem("this kustomization is inside a directory of plain manifests", file=path, line=1, remedy=remedy)
+    elif name == CHART:
+        yield Problem(_NO_HELM, file=path, line=1, remedy="move the chart out of this directory of plain manifests")
+
+
+def _real_file(view: TreeView, entry: TreeEntry) -> list[ManifestFile]:
+    """The file that an entry is or leads to; none if it is a link to a directory, which (as kubectl does) is not
+    entered."""
+    if entry.mode != SYMLINK:
+        return [ManifestFile(entry.path, entry)]
+    target = view.follow(entry.path).path
+    real = view.file(target)
+    if real is not None:
+        return [ManifestFile(entry.path, real)]
+    if not view.exists(target):
+        raise FileNotFoundError
+    return []

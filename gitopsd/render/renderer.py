@@ -1,0 +1,179 @@
+"""Renders all components of a stack; what was rendered before is taken from the cache."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from gitopsd.model.errors import CommitError, EnvironmentFault, Problem, raise_if
+from gitopsd.model.ports import BlobCache, SourceTree
+from gitopsd.model.spec import KubernetesComponent, StackSpec
+from gitopsd.model.units import Document, Origin
+from gitopsd.render.closure import Closure
+from gitopsd.render.digest import RENDER_VERSION, desired_digest
+from gitopsd.render.layout import KustomizeLayout, Layout, ManifestFile, layout_of
+from gitopsd.render.objects import Collector, Found
+from gitopsd.render.tools import BuildFailed, Tools
+from gitopsd.render.view import TreeView
+from gitopsd.yamltext import MAX_BYTES, PARSER_VERSION, parse_documents
+
+_MAX_OUTPUT: Final = 64 * 1024 * 1024
+"""Bytes of one rendered kustomization."""
+_PREFIX: Final = f"{RENDER_VERSION}.{PARSER_VERSION}"
+
+
+class Renderer:
+    """From commits to documents. Safe to use from several threads if the cache is."""
+
+    def __init__(self, cache: BlobCache, tools: Tools | None = None) -> None:
+        self._cache = cache
+        self._tools = tools or Tools()
+
+    def digest(self, tree: SourceTree, spec: StackSpec) -> str:
+        """The desired digest of a stack at a commit."""
+        return desired_digest(TreeView(tree), spec, self._tools)
+
+    def render(self, tree: SourceTree, spec: StackSpec) -> tuple[Document, ...]:
+        """Every object of the stack, in the order of components and files. Raises CommitError with every problem of
+        every component, EnvironmentFault if a tool is missing or the scratch directory cannot be written."""
+        view = TreeView(tree)
+        render = _Render(view, self._cache, self._tools)
+        layouts: list[tuple[KubernetesComponent, Layout]] = []
+        for component in spec.components:
+            try:
+                layouts.append((component, layout_of(view, spec, component)))
+            except CommitError as error:
+                render.problems += error.problems
+        render.load([layout for _, layout in layouts])
+        documents = [
+            Document(component.name, found.manifest, Origin(file, found.line))
+            for component, layout in layouts
+            for file, found in render.objects(layout)
+        ]
+        raise_if(set(render.problems))
+        return tuple(documents)
+
+
+class _Render:
+    """One render: knows what the cache has, and makes the rest."""
+
+    def __init__(self, view: TreeView, cache: BlobCache, tools: Tools) -> None:
+        self.problems: list[Problem] = []
+        self._view, self._cache, self._tools = view, cache, tools
+        self._found: dict[str, list[Found]] = {}
+        self._fresh: dict[str, bytes] = {}
+
+    def load(self, layouts: Iterable[Layout]) -> None:
+        """Get the objects of every layout, and note the problems of those that cannot be rendered."""
+        files: dict[str, list[ManifestFile]] = {}
+        closures: dict[str, Closure] = {}
+        for layout in layouts:
+            if isinstance(layout, KustomizeLayout):
+                closures[self._closure_key(layout.closure)] = layout.closure
+            else:
+                for file in layout.files:
+                    files.setdefault(_file_key(file), []).append(file)
+        cached = self._cache.get([*files, *closures])
+        self._found = {key: [Found(*row) for row in orjson.loads(value)] for key, value in cached.items()}
+        self._parse({key: same for key, same in files.items() if key not in cached})
+        for key, closure in closures.items():
+            if key not in cached:
+                self._build(key, closure)
+        if self._fresh:
+            self._cache.put(self._fresh)
+
+    def objects(self, layout: Layout) -> Iterator[tuple[str, Found]]:
+        """(file, object) of everything in a layout that could be rendered."""
+        if isinstance(layout, KustomizeLayout):
+            for found in self._found.get(self._closure_key(layout.closure), ()):
+                yield layout.closure.file, found
+            return
+        for file in layout.files:
+            for found in self._found.get(_file_key(file), ()):
+                yield file.path, found
+
+    def _keep(self, key: str, found: list[Found]) -> None:
+        self._found[key] = found
+        self._fresh[key] = orjson.dumps([[f.line, f.manifest] for f in found])
+
+    def _closure_key(self, closure: Closure) -> str:
+        return f"kustomize:{_PREFIX}:{self._tools.kustomize().version}:{closure.digest}"
+
+    # ------------------------------------------------------------ plain
+
+    def _parse(self, files: dict[str, list[ManifestFile]]) -> None:
+        contents = self._view.read_all(same[0].entry for same in files.values())
+        for key, same in files.items():
+            found, problems = _read(contents[same[0].entry.oid], same[0].path)
+            if not problems:
+                self._keep(key, found)
+            for file in same:
+                self.problems += (replace(problem, file=file.path) for problem in problems)
+
+    # ------------------------------------------------------------ kustomize
+
+    def _build(self, key: str, closure: Closure) -> None:
+        problems = self._broken_manifests(closure)
+        if not problems:
+            try:
+                output = self._output(closure)
+            except CommitError as error:
+                problems = list(error.problems)
+            else:
+                found, problems = _read(output, closure.file, _MAX_OUTPUT)
+                problems = [replace(problem, line=1) for problem in problems]  # the output's lines are nobody's
+                if not problems:
+                    self._keep(key, [Found(1, f.manifest) for f in found])
+        self.problems += problems
+
+    def _broken_manifests(self, closure: Closure) -> list[Problem]:
+        """Faults of syntax in the files themselves: kustomize would name their lines only sometimes."""
+        contents = self._view.read_all(closure.manifests)
+        problems: list[Problem] = []
+        for entry in closure.manifests:
+            try:
+                parse_documents(contents[entry.oid], entry.path)
+            except CommitError as error:
+                problems += error.problems
+        return problems
+
+    def _output(self, closure: Closure) -> bytes:
+        try:
+            with tempfile.TemporaryDirectory(prefix="gitopsd-render-") as scratch:
+                files, home = Path(scratch, "files"), Path(scratch, "home")
+                home.mkdir()
+                self._view.tree.export(files, [entry.path for entry in closure.entries])
+                try:
+                    return self._tools.build(self._tools.kustomize(), files / closure.directory, home)
+                except BuildFailed as error:
+                    raise CommitError(Problem(_ours(str(error), files), file=closure.file, line=1)) from None
+        except OSError as error:
+            remedy = "check space and permissions there"
+            where = tempfile.gettempdir()
+            raise EnvironmentFault(Problem(f"cannot be written: {error.strerror}", where, remedy=remedy)) from None
+
+
+def _file_key(file: ManifestFile) -> str:
+    return f"plain:{_PREFIX}:{file.entry.oid}"
+
+
+def _read(data: bytes, file: str, max_bytes: int = MAX_BYTES) -> tuple[list[Found], list[Problem]]:
+    collector = Collector(file, data)
+    try:
+        for document in parse_documents(data, file, max_bytes):
+            collector.add(document)
+    except CommitError as error:
+        return [], list(error.problems)
+    return collector.found, collector.problems
+
+
+def _ours(text: str, files: Path) -> str:
+    """The program's words, with paths as the repository has them."""
+    for root in {str(files), str(files.resolve())}:
+        text = text.replace(f"{root}/", "").replace(root, "the repository")
+    return text
