@@ -38,7 +38,7 @@ from gitopsd.record.statusfile import write_status
 from gitopsd.render import Renderer
 from gitopsd.stack.actor import Actor
 from gitopsd.stack.attention import StackAttention
-from gitopsd.stack.desk import Desk, announce
+from gitopsd.stack.desk import Desk
 from gitopsd.stack.ledger import DAEMON, Ledger
 from gitopsd.stack.pipeline import Inventories, Origin, Pipeline
 from gitopsd.stack.worker import Rest, StackWorker
@@ -240,7 +240,7 @@ class App:
                 settled = settled and not fetched.trouble
                 for name in fetched.stacks:
                     worker = host.worker(name, desk.name)
-                    worker.trouble(fetched.trouble or None)
+                    worker.trouble(fetched.trouble)
                     if fetched.head is not None and not host.stop.is_set():
                         host.attention(name).offer(fetched.head)
                         settled = worker.settle(fetched.head, sweep=True) is Rest.SETTLED and settled
@@ -359,4 +359,6 @@ class Actors:
 
 
 def _poll(desk: Desk, actors: Actors) -> None:
-    announce(desk.look(), lambda stack: actors.of(stack, desk.name))
+    fetched = desk.look()
+    for stack in fetched.stacks:
+        actors.of(stack, desk.name).fetched(fetched.head, fetched.trouble)

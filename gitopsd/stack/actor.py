@@ -27,29 +27,29 @@ class Actor(Thread):
         self._head: str | None = None
         self._news = False
         self._sweep = False
-        self._trouble: str | None = None
+        self._owes_sweep = False  # a sweep that the environment spoiled, for the next try
+        self._trouble = ""
         self._stopping = False
         self._retries = 0
 
-    def commit(self, head: str) -> None:
-        """The branch's head is this now. Ten such triggers in a second make one or two runs; none is lost."""
+    def fetched(self, head: str | None, trouble: str) -> None:
+        """What a look at the source gave: its head as far as known, and why it could not be read, if so.
+
+        Ten such triggers in a second make one or two runs; none is lost.
+        """
         with self._inbox:
-            self._trouble = None
-            if head != self._head or self._retries:
+            if head is not None and head != self._head:
                 self._head, self._news = head, True
-                self._inbox.notify()
-        self.attention.offer(head)
+            if trouble != self._trouble:
+                self._trouble, self._news = trouble, True
+            self._inbox.notify()
+        if head is not None:
+            self.attention.offer(head)
 
     def sweep(self) -> None:
         """Look for drift when there is time."""
         with self._inbox:
             self._sweep = True
-            self._inbox.notify()
-
-    def source_trouble(self, detail: str) -> None:
-        """The source could not be read; what is live stays as it is."""
-        with self._inbox:
-            self._trouble = detail
             self._inbox.notify()
 
     def stop(self) -> None:
@@ -67,13 +67,12 @@ class Actor(Thread):
                 self._inbox.wait_for(self._something, timeout=self._patience())
                 if self._stopping:
                     return
-                trouble, self._trouble = self._trouble, None
-                head, sweep = self._head, self._sweep
-                self._news = self._sweep = False
+                head, trouble, sweep = self._head, self._trouble, self._sweep or self._owes_sweep
+                self._news = self._sweep = self._owes_sweep = False
             self._settle(head, sweep=sweep, trouble=trouble)
 
     def _something(self) -> bool:
-        return self._news or self._sweep or self._stopping or self._trouble is not None
+        return self._news or self._sweep or self._stopping
 
     def _patience(self) -> float | None:
         if not self._retries:
@@ -81,7 +80,7 @@ class Actor(Thread):
         delay = min(FIRST_RETRY * 2.0 ** min(self._retries - 1, 16), LONGEST_RETRY)
         return delay * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
 
-    def _settle(self, head: str | None, *, sweep: bool, trouble: str | None) -> None:
+    def _settle(self, head: str | None, *, sweep: bool, trouble: str) -> None:
         try:
             self.worker.trouble(trouble)
             rest = self.worker.settle(head, sweep=sweep) if head is not None else Rest.SETTLED
@@ -92,5 +91,4 @@ class Actor(Thread):
             log.exception("a fault of gitopsd itself; the stack is tried again", stack=self.worker.name)
             rest = Rest.RETRY
         self._retries = self._retries + 1 if rest is Rest.RETRY else 0
-        if sweep and rest is Rest.RETRY:
-            self._sweep = True
+        self._owes_sweep = sweep and rest is Rest.RETRY

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
@@ -12,14 +11,6 @@ from gitopsd.model.errors import CommitError, GitopsdError
 from gitopsd.stack.pipeline import Pipeline
 
 log = structlog.get_logger("gitopsd.source")
-
-
-class Listener(Protocol):
-    """What a desk tells a stack."""
-
-    def commit(self, head: str) -> None: ...
-
-    def source_trouble(self, detail: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +55,3 @@ class Desk:
             return str(error)
         self.stacks += [name for name in names if name not in self.stacks]
         return ""
-
-
-def announce(fetched: Fetched, listener: Callable[[str], Listener]) -> None:
-    """Tell every stack of a source what was fetched."""
-    for stack in fetched.stacks:
-        if fetched.head is not None:
-            listener(stack).commit(fetched.head)
-        if fetched.trouble:
-            listener(stack).source_trouble(fetched.trouble)

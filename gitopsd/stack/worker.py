@@ -75,9 +75,9 @@ class StackWorker:
     def name(self) -> str:
         return self.ledger.stack
 
-    def trouble(self, detail: str | None) -> None:
-        """The source cannot be read now: hold the stack for it (a text), or it can be read again (None)."""
-        self._trouble = detail or ""
+    def trouble(self, detail: str) -> None:
+        """The source cannot be read now: hold the stack for it; or it can be read again ("")."""
+        self._trouble = detail
         if detail:
             self.ledger.hold(HoldReason.SOURCE, detail)
             self.facts.publish()
