@@ -6,14 +6,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from gitopsd.config.glance import glance
 from gitopsd.model.errors import CommitError, ConfigurationError, Problem
-from gitopsd.yamltext import Located, parse_documents
+
+if TYPE_CHECKING:
+    from gitopsd.yamltext import Located
 
 DEFAULT_CONFIG: Final = "/etc/gitopsd/config.yaml"
 DEFAULT_STATE_DIR: Final = "/var/lib/gitopsd"
 DEFAULT_SOCKET: Final = "/run/gitopsd/gitopsd.sock"
+DEFAULTS: Final = {"stateDir": DEFAULT_STATE_DIR, "socket": DEFAULT_SOCKET}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +36,11 @@ def find_config(argument: str | None, environ: Mapping[str, str]) -> Path:
 def quick_paths(file: Path) -> Paths:
     """The directories that a host configuration names, the rest of it unchecked: the same as `load_host_config` gives
     for a valid one. Raises ConfigurationError if they cannot be read."""
-    document, _ = read_host_file(file)
-    state_dir = _text(file, document, "stateDir", DEFAULT_STATE_DIR)
-    socket = _text(file, document, "socket", DEFAULT_SOCKET)
-    return Paths(beside(file, state_dir), beside(file, socket).parent)
+    texts = glance(_read(file), DEFAULTS)
+    if texts is None:
+        document, _ = read_host_file(file)
+        texts = {key: _text(file, document, key) for key in DEFAULTS}
+    return Paths(beside(file, texts["stateDir"]), beside(file, texts["socket"]).parent)
 
 
 def beside(file: Path, path: str) -> Path:
@@ -45,13 +50,9 @@ def beside(file: Path, path: str) -> Path:
 
 def read_host_file(file: Path) -> tuple[Located, bytes]:
     """The one document of a host configuration, and its text. Raises ConfigurationError if there is none."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        remedy = "name another one with --config or $GITOPSD_CONFIG"
-        raise ConfigurationError(
-            Problem(f"the configuration cannot be read: {error.strerror}", file=str(file), remedy=remedy)
-        ) from None
+    from gitopsd.yamltext import parse_documents
+
+    data = _read(file)
     try:
         documents = parse_documents(data, str(file))
     except CommitError as error:
@@ -61,10 +62,20 @@ def read_host_file(file: Path) -> tuple[Located, bytes]:
     return documents[0], data
 
 
-def _text(file: Path, document: Located, key: str, default: str) -> str:
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        remedy = "name another one with --config or $GITOPSD_CONFIG"
+        raise ConfigurationError(
+            Problem(f"the configuration cannot be read: {error.strerror}", file=str(file), remedy=remedy)
+        ) from None
+
+
+def _text(file: Path, document: Located, key: str) -> str:
     value: Any = document.value.get(key)
     if value is None:
-        return default
+        return DEFAULTS[key]
     if not isinstance(value, str) or not value:
         raise ConfigurationError(Problem("expected a path", file=str(file), field=key))
     return value

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-
-import orjson
 
 from gitopsd.model.errors import EnvironmentFault, Problem
 
@@ -42,7 +41,8 @@ class DirectoryLock:
             os.close(self._fd)
             raise EnvironmentFault(_taken(directory, held))
         os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, orjson.dumps({"pid": os.getpid(), "started": now.isoformat(timespec="seconds")}), 0)
+        text = json.dumps({"pid": os.getpid(), "started": now.isoformat(timespec="seconds")})
+        os.pwrite(self._fd, text.encode(), 0)
 
     @property
     def released(self) -> bool:
@@ -127,7 +127,7 @@ def _acquire(fd: int) -> bool:
 
 def _parse(text: bytes) -> Owner | None:
     try:
-        value = orjson.loads(text)
+        value = json.loads(text)
         return Owner(int(value["pid"]), str(value["started"]))
     except (ValueError, TypeError, KeyError):
         return None

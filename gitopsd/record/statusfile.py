@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from gitopsd.model.errors import EnvironmentFault, Problem
 
@@ -18,6 +17,8 @@ _writing = threading.Lock()  # writers share one temporary name, so that a crash
 def write_status(path: Path, document: Mapping[str, Any]) -> None:
     """Replace the file in one step: a reader sees the old document or the new one, never a part. Mode 0640.
     Raises EnvironmentFault when it cannot be written."""
+    import orjson  # quick to write with, but slow to import for those who only read
+
     data = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
     temporary = path.with_name(f".{path.name}.new")
     try:
@@ -34,7 +35,7 @@ def write_status(path: Path, document: Mapping[str, Any]) -> None:
 def read_status(path: Path) -> dict[str, Any] | None:
     """The last document; None if there is none. Raises EnvironmentFault when it cannot be read or is no document."""
     try:
-        document = orjson.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -210,11 +210,12 @@ def test_what_a_terminal_cannot_encode_is_escaped(host: Host) -> None:
 # ---------------------------------------------------------------- quick
 
 
-HEAVY = {"kubernetes", "pydantic", "git", "structlog", "rich", "urllib3", "apscheduler", "sqlite3"}
+HEAVY = {"kubernetes", "pydantic", "git", "structlog", "rich", "urllib3", "apscheduler", "sqlite3", "yaml", "orjson"}
 """Each of these alone costs a good part of the time in which `gitopsd status` has to answer (DESIGN 5)."""
 
 
 def test_status_imports_nothing_heavy(host: Host) -> None:
+    host.config.write_text(host.config.read_text().replace("stateDir: state", f"stateDir: {host.state}"))
     answer = host.process("status", python=["-X", "importtime"])
     assert answer.returncode == 0
     assert "Synced" in answer.stdout
