@@ -27,16 +27,17 @@ _TRIES = 4
 
 
 class Classifier:
-    """Asks the two questions about a 422."""
+    """Asks the two questions about a refusal."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def sort(self, unit: UnitId, place: Place, manifest: Manifest) -> RejectionKind:
-        """INVALID, NEEDS_RECREATE or WEDGED for a manifest whose (dry-run) apply was answered with 422."""
+    def sort(self, unit: UnitId, place: Place, manifest: Manifest, *, otherwise: RejectionKind) -> RejectionKind:
+        """NEEDS_RECREATE or WEDGED for a manifest that only the live object keeps from being applied, else `otherwise`:
+        there is no live object, or the manifest is refused under another name as well."""
         live = self._live(unit, place)
         if not live or not self._fits_elsewhere(unit, place, manifest, live):
-            return RejectionKind.INVALID
+            return otherwise
         if (unit.group, unit.kind) in _NEVER_WHOLE:
             return RejectionKind.NEEDS_RECREATE
         return (

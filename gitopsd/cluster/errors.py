@@ -85,7 +85,7 @@ _BY_CODE = {
 
 
 def meaning(refusal: Refusal) -> RejectionKind | Trouble:
-    """What a refused apply means. A 422 is INVALID here; dry runs may find out more (see `objects`)."""
+    """What a refused apply means. A 422 is INVALID here; dry runs may find out more (see `classify`)."""
     if refusal.code == 429 or refusal.code > 500 or (refusal.code == 500 and refusal.reason):
         return Trouble.TRANSIENT
     if refusal.code == 500:

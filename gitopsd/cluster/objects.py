@@ -106,8 +106,8 @@ class Objects:
             return self._troubled(unit, place, manifest, refusal, found)
         if found is RejectionKind.KIND_UNSERVED:
             return _no_kind(unit, manifest)
-        if refusal.code == 422:
-            found = self._classifier.sort(unit, place, manifest)
+        if refusal.code in {422, 500}:  # two equal node ports after a merge are a 500, and no fault of the schema
+            found = self._classifier.sort(unit, place, manifest, otherwise=found)
         return rejection(found, refusal, unit, manifest)
 
     def _send_apply(self, unit: UnitId, place: Place, request: Request) -> Reply:

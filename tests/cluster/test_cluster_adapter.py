@@ -283,9 +283,9 @@ def test_a_service_with_its_own_node_port_is_judged_without_it(
     other = service(namespace, {"name": "db", "port": 5432, "nodePort": taken}, type="NodePort")
     other["metadata"]["name"] = "other"
     assert refused(api, other).kind is RejectionKind.INVALID
-    moved = {**manifest, "spec": {**manifest["spec"], "clusterIP": "None", "type": "ClusterIP"}}
-    moved["spec"]["ports"] = [{"name": "db", "port": 5432}]
-    assert refused(api, moved).kind is RejectionKind.NEEDS_RECREATE
+    edit = '[{"op":"replace","path":"/spec/ports/0/port","value":5433}]'
+    cluster.kubectl("patch", "service", "db", "-n", namespace, "--type=json", "-p", edit)
+    assert refused(api, manifest).kind is RejectionKind.WEDGED
 
 
 def test_a_definition_is_judged_although_its_name_is_fixed(api: KubernetesCluster, namespace: str) -> None:
@@ -824,11 +824,11 @@ def test_a_server_that_another_authority_vouches_for_is_not_talked_to(sandbox_cl
     (tmp_path / "kubeconfig").write_text(json.dumps(config))
     started = time.monotonic()
     with (
-        connect(ClusterSettings("default", tmp_path / "kubeconfig")) as api,
+        connect(ClusterSettings("default", tmp_path / "kubeconfig"), limits=Limits(budget=120)) as api,
         pytest.raises(EnvironmentFault, match=r"certificate is not trusted.*certificate-authority"),
     ):
         api.uid()
-    assert time.monotonic() - started < 5  # not tried for the whole budget
+    assert time.monotonic() - started < 60  # not tried for the whole budget
 
 
 def test_a_credential_that_the_server_does_not_know_is_named(sandbox_cluster: Cluster, tmp_path: Path) -> None:
