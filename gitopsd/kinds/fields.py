@@ -44,24 +44,27 @@ def owns_all(manifest: Manifest, live: LiveObject) -> bool:
     Ownership under another API version says nothing: the fields may have other names there.
     """
     entry = own_entry(live)
-    if entry is None or entry.get("apiVersion") != manifest.get("apiVersion"):
+    if entry is not None and entry.get("apiVersion") != manifest.get("apiVersion"):
         return False
-    fields: Fields = entry.get("fieldsV1") or {}
+    fields: Fields | None = (entry or {}).get("fieldsV1") or None
     wanted = {key: value for key, value in manifest.items() if (key,) not in _IDENTITY}
     metadata: Mapping[str, Any] = manifest.get("metadata") or {}
     described = {key: value for key, value in metadata.items() if ("metadata", key) not in _IDENTITY}
-    return _covers(fields, wanted) and _covers(fields.get("f:metadata"), described)
+    return _covers(fields, wanted) and _covers((fields or {}).get("f:metadata"), described)
 
 
-def overridden(manifest: Manifest, live: LiveObject) -> tuple[str, ...]:
-    """The other managers that own a leaf which the manifest sets to another value, sorted.
+def overridden(wanted: Manifest, live: LiveObject) -> tuple[str, ...]:
+    """The other managers that own a leaf which we set to another value, sorted.
 
-    Pass the dry run's answer as `manifest` where there is one: its values are spelt as the server spells them.
+    `wanted` is the manifest, or better the dry run's answer: its values are spelt as the server spells them. Of an
+    answer only what our entry in it owns counts; the rest may have been changed by others between two looks.
     """
-    others = [entry for entry in live.managed_fields if entry.get("manager") != MANAGER]
-    return tuple(
-        sorted({str(e.get("manager", "")) for e in others if _contradicts(e.get("fieldsV1"), manifest, live.body)})
-    )
+    answer = LiveObject(live.id, wanted)
+    entry = own_entry(answer)
+    ours: Fields = (entry.get("fieldsV1") or {}) if entry else {}
+    others = [e for e in live.managed_fields if e.get("manager") != MANAGER and e.get("fieldsV1")]
+    found = {str(e.get("manager", "")) for e in others if _contradicts(e["fieldsV1"], ours, wanted, live.body)}
+    return tuple(sorted(found))
 
 
 def keep_ignored(manifest: Manifest, live: LiveObject | None, ignore: tuple[str, ...]) -> Manifest:
@@ -139,23 +142,21 @@ def _covers(fields: Fields | None, value: Any) -> bool:
     return True
 
 
-def _contradicts(fields: Fields | None, value: Any, live: Any) -> bool:
-    """Whether a set holds a leaf whose wanted value is not the live one. What is not wanted is not looked at."""
-    if fields is None:
+def _contradicts(theirs: Fields | None, ours: Fields | None, wanted: Any, live: Any) -> bool:
+    """Whether a leaf that both sets hold is wanted to be another than it is. What is not wanted is not looked at."""
+    if theirs is None or ours is None:
         return False
-    if isinstance(value, Mapping) and isinstance(live, Mapping) and fields:
-        return any(_contradicts(fields.get(f"f:{key}"), item, live[key]) for key, item in value.items() if key in live)
-    if isinstance(value, list) and isinstance(live, list) and fields:
-        return any(_contradicts(below, item, found) for below, item, found in _common(fields, value, live))
-    return not same(value, live)
-
-
-def _common(fields: Fields, wanted: Sequence[Any], live: Sequence[Any]) -> Iterator[tuple[Fields, Any, Any]]:
-    """The elements that two lists share, with the part of the set that is about them."""
-    for step, below in fields.items():
-        one, other = _select(wanted, step), _select(live, step)
-        if one is not _ABSENT and other is not _ABSENT:
-            yield below, one, other
+    if isinstance(wanted, Mapping) and isinstance(live, Mapping) and theirs:
+        steps = ((f"f:{key}", item, live[key]) for key, item in wanted.items() if key in live)
+    elif isinstance(wanted, list) and isinstance(live, list) and theirs:
+        steps = ((step, _select(wanted, step), _select(live, step)) for step in theirs)
+    else:
+        return not same(wanted, live)
+    return any(
+        _contradicts(theirs.get(step), _child(ours, step), item, found)
+        for step, item, found in steps
+        if item is not _ABSENT and found is not _ABSENT
+    )
 
 
 def _element_fields(fields: Fields, index: int, item: Any) -> Fields | None:

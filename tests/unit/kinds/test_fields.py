@@ -211,6 +211,25 @@ def test_what_the_manifest_does_not_set_or_the_object_does_not_have_overrides_no
     assert overridden(manifest, found) == ()
 
 
+def test_of_a_dry_runs_answer_only_what_we_own_in_it_counts() -> None:
+    # A controller may write between the look at the object and the dry run.
+    revision: dict[str, Any] = {"f:metadata": {"f:labels": {"f:team": {}, "f:revision": {}}}}
+    found, answer = (
+        _live(entry("controller", revision)),
+        _live(entry("gitopsd", _owned()), entry("controller", revision)),
+    )
+    found.metadata["labels"].update(team="theirs", revision="1")
+    answer.metadata["labels"].update(team="theirs", revision="2")
+    assert overridden(answer.body, found) == ()
+    answer.metadata["labels"].update(team="ours")
+    assert overridden(answer.body, found) == ("controller",)
+
+
+def test_a_manifest_that_sets_nothing_is_owned_by_nobody_and_that_is_enough() -> None:
+    bare = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "x"}, "secrets": []}
+    assert owns_all(bare, live(bare))
+
+
 def test_an_atomic_list_of_another_manager_is_overridden_as_a_whole() -> None:
     args: dict[str, Any] = {"f:spec": {"f:template": {"f:spec": {"f:containers": {APP: {"f:args": {}}}}}}}
     manifest = _git()
