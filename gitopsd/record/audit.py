@@ -24,8 +24,9 @@ FIELDS = (
     "prev", "hash",
 )  # fmt: skip
 ACTOR_FIELDS = ("kind", "name", "email")
-REBUILT = "rebuild"
-"""The action of the entry that the record itself writes when it takes over a memory whose audit head it cannot find."""
+GAP = "audit-gap"
+"""The action of the entry that the record itself writes, and nobody else: it took over a memory whose audit head it
+cannot find."""
 LOST = "lost"
 CUT = "cut"
 MAX_FINDINGS = 20
@@ -113,7 +114,7 @@ def parse(raw: bytes) -> dict[str, Any] | None:
     return made if all(isinstance(value, (str, int)) or value is actor for value in values) else None
 
 
-def rebuilt(stack: str, known: AuditHead, *, lost: bool) -> AuditEvent:
+def gap_event(stack: str, known: AuditHead, *, lost: bool) -> AuditEvent:
     """The event for taking over a stack's memory whose audit head is not in this log.
 
     `lost`: this log and the record of that stack began after it (a new host, a lost state directory). Otherwise the log
@@ -125,7 +126,7 @@ def rebuilt(stack: str, known: AuditHead, *, lost: bool) -> AuditEvent:
     )
     return AuditEvent(
         Actor(ActorKind.DAEMON, "gitopsd"),
-        REBUILT,
+        GAP,
         stack=stack,
         before=_point(known),
         result=LOST if lost else CUT,
@@ -145,7 +146,7 @@ class Walk:
     head: AuditHead = field(default_factory=AuditHead)
     entries: int = 0
     hashes: dict[int, str] = field(default_factory=dict)
-    takeovers: list[tuple[Line, dict[str, Any]]] = field(default_factory=list)
+    gaps: list[tuple[Line, dict[str, Any]]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     _linked: bool = True  # the hash of the line before is known
 
@@ -166,8 +167,8 @@ class Walk:
         if line_of(made) != line.raw or digest(made) != made["hash"]:
             self._find(line, f"entry {seq} was edited: its hash does not fit what it says", seq)
         self._follow(line, made)
-        if made.get("action") == REBUILT:
-            self.takeovers.append((line, made))
+        if made.get("action") == GAP:
+            self.gaps.append((line, made))
         if seq in self.wanted:
             self.hashes.setdefault(seq, made["hash"])
         self.head = AuditHead(max(seq, self.head.seq), made["hash"])
@@ -202,7 +203,7 @@ def judge(
     and those that the parents have, by a text that says where they are. The pass must have wanted all their numbers."""
     findings, notes = list(seen.findings), []
     explained: set[str] = set()
-    for line, made in seen.takeovers:
+    for line, made in seen.gaps:
         known, _, _hash = str(made.get("before")).partition(":")
         stack, seq = made.get("stack"), made["seq"]
         if made.get("result") == LOST:

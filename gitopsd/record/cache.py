@@ -19,6 +19,7 @@ DEFAULT_LIMIT = 256 * 2**20  # bytes of contents
 _VERSION = 1
 _CHUNK = 500  # keys of one query; old SQLite takes 999
 _BUSY_TIMEOUT = 1.0  # seconds: asking again is dearer than computing
+_REFUSALS = (sqlite3.Error, UnicodeDecodeError)  # the second for an error text that quotes damaged bytes
 _TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _HOST = {
     sqlite3.SQLITE_FULL,
@@ -58,7 +59,7 @@ class BlobStore:
                 return {}
             try:
                 found = self._select(self._db, keys)
-            except sqlite3.Error as error:
+            except _REFUSALS as error:
                 self._give_up(error)
                 return {}
             if any(zlib.crc32(body) != check for body, check in found.values()):
@@ -74,13 +75,13 @@ class BlobStore:
                 return
             try:
                 self._store(self._db, items)
-            except sqlite3.Error as error:
+            except _REFUSALS as error:
                 self._give_up(error)
 
     def close(self) -> None:
         with self._lock:
             if self._db is not None:
-                with contextlib.suppress(sqlite3.Error):  # what was used last is a hint
+                with contextlib.suppress(*_REFUSALS):  # what was used last is a hint
                     self._note_used(self._db)
                 self._db.close()
                 self._db = None
@@ -142,15 +143,15 @@ class BlobStore:
         try:
             try:
                 self._db = self._connect()
-            except sqlite3.Error as error:
+            except _REFUSALS as error:
                 if primary_code(error) in _TRANSIENT:
                     raise
                 self._delete()
                 self._db = self._connect()
             self._size, self._generation = self._db.execute(
-                "SELECT coalesce(sum(length(body)), 0), coalesce(max(generation), 0) FROM blobs"
+                "SELECT coalesce(sum(length(body)), 0), CAST(coalesce(max(generation), 0) AS INTEGER) FROM blobs"
             ).fetchone()
-        except (sqlite3.Error, OSError) as error:
+        except (*_REFUSALS, OSError) as error:
             self._disable(error)
 
     def _connect(self) -> sqlite3.Connection:
@@ -171,7 +172,7 @@ class BlobStore:
             db.execute("CREATE INDEX IF NOT EXISTS blobs_by_use ON blobs (generation)")
             db.execute(f"PRAGMA user_version={_VERSION}")
             db.execute("COMMIT")
-        except sqlite3.Error:
+        except _REFUSALS:
             db.close()
             raise
         return db
@@ -188,7 +189,7 @@ class BlobStore:
             return
         self._open()
 
-    def _give_up(self, error: sqlite3.Error) -> None:
+    def _give_up(self, error: Exception) -> None:
         """After a failed question: nothing if somebody was in the way, no cache if the host is the reason, and an
         empty one for all else, which means that the file is spoilt."""
         code = primary_code(error)

@@ -75,6 +75,8 @@ def faults(path: Path) -> Iterator[None]:
         raise  # our own mistake, not the host's
     except sqlite3.DatabaseError as error:
         raise EnvironmentFault(_explain(path, error)) from error
+    except UnicodeDecodeError as error:  # the text of an error that quotes damaged bytes
+        raise EnvironmentFault(Problem(f"is damaged: {error}", str(path), remedy=REBUILD)) from error
     except DamagedValue as error:
         raise EnvironmentFault(
             Problem(f"holds what this version cannot read: {error}", str(path), remedy=REBUILD)
@@ -89,7 +91,7 @@ def require_sound(path: Path, verdict: str) -> None:
         raise EnvironmentFault(Problem(f"is damaged: {verdict}", str(path), remedy=REBUILD))
 
 
-def primary_code(error: sqlite3.Error) -> int:
+def primary_code(error: Exception) -> int:
     """SQLite's result code without its extension (SQLITE_IOERR for SQLITE_IOERR_WRITE)."""
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
 

@@ -16,7 +16,7 @@ from gitopsd.model.audit import AuditEvent
 from gitopsd.model.memory import AuditHead, Memory
 from gitopsd.model.ports import Clock
 from gitopsd.record import queries
-from gitopsd.record.audit import entry, line_of, rebuilt
+from gitopsd.record.audit import entry, gap_event, line_of
 from gitopsd.record.audit_file import CURRENT, AuditFile, find_hash
 
 Made = tuple[tuple[int, bytes], ...]
@@ -67,8 +67,9 @@ class AuditJournal:
         known = memory.audit
         if not known.seq or (stored and stored.audit == known) or self._hash_of(known.seq) == known.hash:
             return ()
+        never_saved = stored is None or stored.generation == 0  # generation 0 is a place for holds, no memory yet
         (origin,) = self._db.execute("SELECT origin FROM audit_head").fetchone()
-        return (rebuilt(memory.stack, known, lost=stored is None and origin == 1),)
+        return (gap_event(memory.stack, known, lost=never_saved and origin == 1),)
 
     def close(self) -> None:
         """Empty the outbox of what is safe, so that a directory at rest has every entry in one place."""

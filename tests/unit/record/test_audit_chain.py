@@ -315,6 +315,7 @@ def test_lost_directory_is_a_note_and_no_fault(tmp_path: Path) -> None:
     with open_record(tmp_path / "new", FakeClock()) as record:
         record.audit([event("start")])
         for stack, head in known.items():
+            record.adopt_memory(memory(stack))  # a place for the holds of the time before the cluster was asked
             record.adopt_memory(memory(stack, generation=9, audit=head))
             record.audit([event("work", stack=stack)])
     found = verify(tmp_path / "new", {f"stack {s}": h for s, h in known.items()})

@@ -140,11 +140,10 @@ def test_a_log_that_vanished_with_the_crash_gets_its_newest_entries_and_a_findin
 
 def test_an_edit_of_the_line_before_the_torn_one_doubles_nothing(tmp_path: Path) -> None:
     state, before, after = crashed(tmp_path)
-    middle = after[: len(before) + 500]
-    (state / "audit.jsonl").write_bytes(middle.replace(b'"hash":"', b'"hash":"0'))
+    edited = before.replace(b'"hash":"', b'"hash":"0')
+    (state / "audit.jsonl").write_bytes(edited + after[len(before) : -100])  # two whole entries and a torn one
     open_record(state, FakeClock()).close()
-    written = [d for d in details(state) if d.startswith("batch")]
-    assert sorted(set(written)) == ["batch 1", "batch 2", "batch 3"]
+    assert [d for d in details(state) if d.startswith("batch")] == ["batch 1", "batch 2", "batch 3"]
     assert not verify(state).ok
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import sqlite3
 import stat
 import threading
@@ -11,15 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gitopsd.model.errors import EnvironmentFault
+from gitopsd.model.errors import EnvironmentFault, UsageError
 from gitopsd.model.live import Health
 from gitopsd.model.memory import Attempt, AuditHead, Good, Hold, HoldReason, Quarantined
 from gitopsd.model.plan import Plan, Postponed
 from gitopsd.model.ports import Effect, Record
 from gitopsd.model.run import Leftover, Observation, Result, RunKind, Verdict
 from gitopsd.record import SqliteRecord, open_record
+from gitopsd.record.audit_reader import verify
 from gitopsd.record.merge import KEEP_RUNS
+from gitopsd.record.reader import open_reader
 from tests.unit.record.samples import (
     CONFIG,
     NOW,
@@ -396,6 +402,31 @@ def test_no_database_at_all_says_how_to_go_on(tmp_path: Path) -> None:
     for _ in range(2):  # the refusal leaves nothing locked
         with pytest.raises(EnvironmentFault, match=r"state\.db: is damaged.*rebuilt from its cluster"):
             open_record(state, FakeClock())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32))
+def test_no_flipped_bits_give_a_traceback(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    state = tmp_path_factory.mktemp("damage") / "state"
+    with open_record(state, FakeClock()) as filling:
+        filling.save_memory(memory(), [event()])
+        filling.begin(run("r1"))
+        filling.rebase(STACK, [baseline()])
+    data = bytearray((state / "state.db").read_bytes())
+    chance = random.Random(seed)  # noqa: S311  (damage, not secrets)
+    for _ in range(chance.choice([1, 20, 500])):
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    (state / "state.db").write_bytes(data)
+    with contextlib.suppress(EnvironmentFault, UsageError), open_reader(state) as reader:
+        reader.state(STACK)
+        reader.baselines(STACK)
+        reader.run("r1")
+    with contextlib.suppress(EnvironmentFault):
+        verify(state)
+    with contextlib.suppress(EnvironmentFault), open_record(state, FakeClock()) as record:
+        record.state(STACK)
+        record.runs()
+        record.save_memory(memory(), [event()])
 
 
 def test_a_value_that_nobody_can_read_is_told_with_its_file(record: SqliteRecord, tmp_path: Path) -> None:
