@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from gitopsd.model.ids import UnitId
-from gitopsd.model.memory import AuditHead, Baseline, StackState
+from gitopsd.model.memory import Baseline, StackState
 from gitopsd.model.run import RunRecord
 from gitopsd.record import queries
 from gitopsd.record.database import faults, open_for_reading
@@ -68,9 +68,6 @@ class Reader:
         """A whole run by its id, the beginning of its id, or `last` (of `stack`, or of all). Raises UsageError if that
         names no run or more than one."""
         return self._ask(lambda db: queries.find_run(db, name, stack))
-
-    def audit_head(self) -> AuditHead:
-        return self._ask(queries.audit_head)
 
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         with faults(self._path):
