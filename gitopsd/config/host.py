@@ -32,7 +32,8 @@ from gitopsd.yamltext import LineIndex
 
 DEFAULT_KEY_DIR: Final = "/etc/gitopsd/keys"
 _SCP: Final = re.compile(r"(?:[\w.-]+@)?[A-Za-z0-9][\w.-]*:[^/].*")
-_BRANCH: Final = re.compile(r"[^-/.\s~^:?*\[\\\x00-\x1f\x7f][^\s~^:?*\[\\\x00-\x1f\x7f]*")
+_NO_BRANCH: Final = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|\.$|/$|^[-./]|^@$|^$")
+"""What git-check-ref-format(1) forbids, and a leading hyphen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ def _parts(url: str) -> tuple[str, str, bool]:
 
 
 def _branch(name: str) -> str:
-    if not _BRANCH.fullmatch(name):
+    if _NO_BRANCH.search(name):
         raise ValueError("this cannot be the name of a branch")
     return name
 

@@ -124,6 +124,8 @@ _FIXED: Final = {
     "missing": "this key is missing",
     "too_short": "may not be empty",
     "string_too_short": "may not be empty",
+    "greater_than_equal": "has to be at least {ge}",
+    "less_than_equal": "has to be at most {le}",
 }
 _WANTED: Final = {
     "string_type": "text",
@@ -156,7 +158,7 @@ def _words(model: type[BaseModel], error: ErrorDetails) -> tuple[str, str]:
     """(message, remedy) of one finding."""
     kind, context = error["type"], error.get("ctx", {})
     if kind in _FIXED:
-        return _FIXED[kind], ""
+        return _FIXED[kind].format_map(context), ""
     if kind == "extra_forbidden":
         return "unknown key", suggestion(error["loc"][-1], _keys(model, error["loc"][:-1]))
     if kind == "literal_error":

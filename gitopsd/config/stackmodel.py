@@ -77,7 +77,7 @@ class ComponentSection(Section):
     name: Label
     kubernetes: KubernetesSection | None = None
     terraform: Later[_Terraform] | None = None
-    wave: Annotated[int, Field(ge=-(2**31), lt=2**31)] = 0
+    wave: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
     depends_on: list[Label] = Field(default_factory=list)
     adopt: list[Deployer] = Field(default_factory=list)
     gate: GateSection = GateSection()
