@@ -121,6 +121,8 @@ class Stage:
         return done.stdout
 
     def runs(self) -> list[dict[str, Any]]:
+        if not (self.directory / "state" / "state.db").exists():
+            return []  # the daemon is still starting
         runs: list[dict[str, Any]] = json.loads(self.gitopsd("history", "--json"))["runs"]
         return runs
 

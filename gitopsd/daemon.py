@@ -1,4 +1,4 @@
-"""The composition root: every part made once, handed to those who need it. Nothing else constructs an adapter."""
+"""The program: every part made once and handed to those who need it, for one plan, one pass, or for good."""
 
 from __future__ import annotations
 
@@ -6,173 +6,36 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from threading import Event, Lock
 from types import FrameType
-from typing import Protocol
 
 import structlog
 
 from gitopsd import __version__
+from gitopsd.assembly import make_pipeline, read_record
+from gitopsd.board import StatusBoard
 from gitopsd.clock import SystemClock
-from gitopsd.cluster import ClusterSettings, KubernetesCluster, connect
-from gitopsd.config.host import ClusterConfig, HostConfig, SourceConfig
+from gitopsd.config.host import HostConfig
 from gitopsd.execution.session import timestamp
-from gitopsd.git import SourceSettings, open_source
 from gitopsd.model.audit import AuditEvent
-from gitopsd.model.errors import EnvironmentFault, GitopsdError, Problem, UsageError
-from gitopsd.model.ids import UnitId
-from gitopsd.model.memory import Baseline, Memory, StackState
+from gitopsd.model.errors import EnvironmentFault, GitopsdError, UsageError
+from gitopsd.model.memory import Memory, StackState
 from gitopsd.model.plan import Plan
-from gitopsd.model.ports import Cluster, Source
+from gitopsd.model.ports import Source
 from gitopsd.model.spec import StackSpec
-from gitopsd.model.status import DaemonInfo, StackFacts
+from gitopsd.model.status import DaemonInfo
 from gitopsd.probe import HttpProbe
-from gitopsd.record import BlobStore, SqliteRecord, open_record
-from gitopsd.record.audit_reader import STATE_DB
-from gitopsd.record.dirlock import prepare
-from gitopsd.record.reader import open_reader
-from gitopsd.record.statusfile import write_status
-from gitopsd.render import Renderer
+from gitopsd.record import SqliteRecord, open_record
 from gitopsd.stack.actor import Actor
 from gitopsd.stack.attention import StackAttention
 from gitopsd.stack.desk import Desk
 from gitopsd.stack.ledger import DAEMON, Ledger
-from gitopsd.stack.pipeline import Inventories, Origin, Pipeline
+from gitopsd.stack.pipeline import Pipeline
 from gitopsd.stack.worker import Rest, StackWorker
 from gitopsd.triggers.clockwork import SWEEP_EVERY, Clockwork
-from gitopsd.views.status import status_document
 
 log = structlog.get_logger("gitopsd.daemon")
-
-STACK_FILE = "gitopsd.yaml"
-
-
-class Clusters:
-    """The clusters of the host, connected to when they are first needed: one that is away holds up nothing else."""
-
-    def __init__(self, configs: tuple[ClusterConfig, ...]) -> None:
-        self._configs = {c.name: c for c in configs}
-        self._connected: dict[str, KubernetesCluster] = {}
-        self._lock = Lock()
-
-    def __call__(self, name: str) -> Cluster:
-        with self._lock:
-            if name not in self._connected:
-                config = self._configs.get(name)
-                if config is None:
-                    raise EnvironmentFault(
-                        Problem(
-                            f"there is no cluster {name!r}", remedy="add it to `clusters` of the host's configuration"
-                        )
-                    )
-                self._connected[name] = connect(
-                    ClusterSettings(
-                        name=config.name,
-                        kubeconfig=config.kubeconfig,
-                        context=config.context,
-                        in_cluster=config.in_cluster,
-                        namespace=config.namespace,
-                    )
-                )
-            return self._connected[name]
-
-    @property
-    def namespaces(self) -> dict[str, str]:
-        return {c.name: c.namespace for c in self._configs.values()}
-
-    def close(self) -> None:
-        for cluster in self._connected.values():
-            cluster.close()
-        self._connected.clear()
-
-
-def _source(config: SourceConfig, state_dir: Path) -> Source:
-    return open_source(
-        SourceSettings(
-            name=config.name,
-            url=config.url,
-            branch=config.branch,
-            force_push=config.force_push,
-            token_file=config.token_file,
-            username=config.username,
-            password_file=config.password_file,
-            ssh_key_file=config.ssh_key_file,
-            known_hosts_file=config.known_hosts_file,
-        ),
-        state_dir / "mirrors",
-    )
-
-
-@contextmanager
-def _pipeline(config: HostConfig, record: Inventories) -> Iterator[tuple[Pipeline, Clusters]]:
-    """Everything between a commit and a plan. `record` may be the writer or a reader: plans only read."""
-    with ExitStack() as stack:
-        prepare(config.state_dir)
-        clusters = Clusters(config.clusters)
-        stack.callback(clusters.close)
-        cache = BlobStore(config.state_dir)
-        stack.callback(cache.close)
-        origins: dict[str, Origin] = {}
-        for source in config.sources:
-            opened = _source(source, config.state_dir)
-            stack.callback(opened.close)
-            path = "" if source.path in {"", "."} else source.path
-            origins[source.name] = Origin(
-                opened, path, f"{path}/{STACK_FILE}" if path else STACK_FILE, source.force_push
-            )
-        yield Pipeline(origins, Renderer(cache), clusters, clusters.namespaces, record), clusters
-
-
-@dataclass
-class StatusBoard:
-    """Collects what is known of every stack and writes it where `gitopsd status` finds it."""
-
-    path: Path
-    daemon: DaemonInfo
-
-    def __post_init__(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._stacks: dict[str, StackFacts] = {}
-        self._lock = Lock()
-
-    def publish(self, facts: StackFacts) -> None:
-        with self._lock:
-            self._stacks[facts.name] = facts
-            self._write()
-
-    def close(self) -> None:
-        with self._lock:
-            self.daemon = DaemonInfo(False, None, self.daemon.version, None)
-            self._write()
-
-    def _write(self) -> None:
-        facts = [self._stacks[name] for name in sorted(self._stacks)]
-        try:
-            write_status(self.path, status_document(self.daemon, facts))
-        except GitopsdError as error:  # what is shown must never stop what is done
-            log.error("status not written", path=str(self.path), error=str(error))
-
-
-class Known(Inventories, Protocol):
-    """What `plan` needs to know of the stacks."""
-
-    def state(self, _stack: str) -> StackState | None: ...
-
-
-class NothingKnown:
-    """The record of a host that has not delivered anything yet."""
-
-    def stacks(self) -> tuple[str, ...]:
-        return ()
-
-    def state(self, _stack: str) -> StackState | None:
-        return None
-
-    def baselines(self, _stack: str) -> dict[UnitId, Baseline]:
-        return {}
 
 
 class App:
@@ -187,21 +50,12 @@ class App:
     def plan(self, ref: str | None, stack: str | None = None) -> Iterator[tuple[StackSpec, Plan | GitopsdError]]:
         """What a reconcile of `ref` (default: the branch's head) would do now, for each stack. Writes nothing but the
         mirror. Raises GitopsdError when not even the stacks can be read."""
-        with self._read() as record, _pipeline(self.config, record) as (pipeline, _):
+        with read_record(self.config.state_dir) as record, make_pipeline(self.config, record) as pipeline:
             for source in self.config.sources:
                 commit = self._commit(pipeline.source(source.name), ref)
                 for spec in pipeline.specs(source.name, commit):
                     if stack in {None, spec.name}:
                         yield spec, self._plan_one(pipeline, record.state(spec.name), spec, commit)
-
-    @contextmanager
-    def _read(self) -> Iterator[Known]:
-        """The host's record, which a daemon may be writing at this moment; on a new host there is nothing known yet."""
-        if not (self.config.state_dir / STATE_DB).exists():
-            yield NothingKnown()
-            return
-        with open_reader(self.config.state_dir) as reader:
-            yield reader
 
     def _commit(self, source: Source, ref: str | None) -> str:
         try:
@@ -269,7 +123,9 @@ class App:
     def _assembled(self) -> Iterator[Host]:
         with ExitStack() as stack:
             record = stack.enter_context(open_record(self.config.state_dir, self.clock))
-            pipeline, _ = stack.enter_context(_pipeline(self.config, record))
+            for notice in record.notices:
+                log.warning("record", notice=notice)
+            pipeline = stack.enter_context(make_pipeline(self.config, record))
             info = DaemonInfo(True, os.getpid(), __version__, timestamp(self.clock))
             board = StatusBoard(self.config.runtime_dir / "status.json", info)
             stack.callback(board.close)

@@ -142,7 +142,7 @@ def _heads(given: Namespace, directory: Path) -> tuple[dict[str, AuditHead], lis
 
     Which stacks to ask for is read from the log as well: somebody who cuts the log can empty the record, too.
     """
-    from gitopsd.daemon import Clusters
+    from gitopsd.assembly import Clusters
 
     config = config_of(given)
     stacks = {str(entry["stack"]) for entry in read_audit(directory) if entry.get("stack")}

@@ -155,6 +155,10 @@ class Gate:
         subjects = [(str(u), w.seen) for u, w in units.items()] + [(c.url, w.seen) for c, w in checks.items()]
         changed = [(name, seen) for name, seen in subjects if self.session.observed.get(name) != seen]
         if changed:
+            waiting = [name for name, seen in subjects if seen.health not in SETTLED]
+            if waiting:
+                others = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
+                self.session.progress(f"waiting for {waiting[0]}{others}")
             self.session.observed.update(changed)
             self.session.record.observed(
                 self.session.run,

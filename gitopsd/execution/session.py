@@ -50,7 +50,8 @@ class Session:
     """Everything that the parts of one run share.
 
     `best_effort` (rollbacks): a unit that cannot go back is listed, and the rest goes on. `soils` is false for heals:
-    what they touch is already good. `paused` is told why the run waits for its environment, and None when it goes on.
+    what they touch is already good. `progress` is told in a few words what goes on, `paused` why the run waits for its
+    environment, and None when it goes on.
     """
 
     spec: StackSpec
@@ -71,6 +72,7 @@ class Session:
     dirty_before: Sequence[Dirty] = ()
     autoscaled: Collection[tuple[str, str, str]] = frozenset()
     paused: Callable[[EnvironmentFault | None], None] = lambda _: None
+    progress: Callable[[str], None] = lambda _: None
     job_done: Callable[[JobDone], None] = lambda _: None
     leftovers: list[Leftover] = field(default_factory=list)
     leased_at: float | None = None

@@ -21,6 +21,7 @@ from gitopsd.model.plan import Action, Change, Layer, Plan, Wave
 from gitopsd.model.ports import Effect
 from gitopsd.model.run import Result, Verdict
 from gitopsd.model.units import Order
+from gitopsd.planning.graph import wave_text
 from gitopsd.planning.select import Candidate
 
 log = structlog.get_logger("gitopsd.run")
@@ -98,7 +99,8 @@ class _Executor:
 
     def _wave(self, wave: Wave, later: set[str]) -> None:
         changes = [change for layer in wave.layers for change in layer.changes]
-        log.info("wave", run=self.session.run, wave=f"{wave.order[0]}/{wave.order[1]}", changes=len(changes))
+        log.info("wave", run=self.session.run, wave=wave_text(wave.order), changes=len(changes))
+        self.session.progress(f"{wave_text(wave.order)}: {len(changes)} changes")
         self._intend(changes)
         for layer in wave.layers:
             self._refine(layer)

@@ -10,9 +10,9 @@ from typing import Protocol
 from gitopsd.config.stackfile import load_stacks
 from gitopsd.execution.preflight import preflight
 from gitopsd.kinds.marks import applyset_id, parent_name
-from gitopsd.model.errors import NeedsPerson, Problem
+from gitopsd.model.errors import EnvironmentFault, NeedsPerson, Problem
 from gitopsd.model.ids import UnitId
-from gitopsd.model.live import Absence, LiveObject
+from gitopsd.model.live import Absence, Catalog, LiveObject
 from gitopsd.model.memory import Baseline, Good, StackState
 from gitopsd.model.plan import Plan
 from gitopsd.model.ports import Cluster, Source
@@ -142,12 +142,18 @@ class Pipeline:
             return self._rendered[key]
         source = self.source(ask.spec.source)
         documents = self.renderer.render(source.tree(ask.commit), ask.spec)
-        catalogs = {name: cluster.catalog() for name, cluster in self.clusters(ask.spec.clusters).items()}
-        desired = resolve(ask.spec, source.revision(ask.commit), ask.digest, documents, catalogs)
+        revision = source.revision(ask.commit)
+        try:
+            desired = resolve(ask.spec, revision, ask.digest, documents, self._catalogs(ask.spec, refresh=False))
+        except EnvironmentFault:  # a kind may have come since the clusters were last asked for theirs
+            desired = resolve(ask.spec, revision, ask.digest, documents, self._catalogs(ask.spec, refresh=True))
         self._rendered[key] = desired
         while len(self._rendered) > RENDERS_KEPT * max(1, len(self.origins)):
             self._rendered.popitem(last=False)
         return desired
+
+    def _catalogs(self, spec: StackSpec, *, refresh: bool) -> dict[str, Catalog]:
+        return {name: cluster.catalog(refresh=refresh) for name, cluster in self.clusters(spec.clusters).items()}
 
     # ------------------------------------------------------------ against the clusters
 
@@ -175,7 +181,8 @@ class Pipeline:
         desired = self.desired(ask)
         baselines = self.record.baselines(ask.spec.name)
         selection = select(desired, baselines, state, scope=scope, drifted=drifted)
-        applysets = self.applysets(ask.spec.name, ask.spec.clusters)
+        known = {*ask.spec.clusters, *(b.unit.cluster for b in selection.remove)}
+        applysets = self.applysets(ask.spec.name, known)
         findings = preflight(self.clusters(ask.spec.clusters), ask.spec, desired, selection.apply, applysets)
         plan = assemble(
             ask.spec,

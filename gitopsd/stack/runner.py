@@ -100,6 +100,7 @@ class Runner:
             applysets=order.applysets,
             autoscaled=autoscaled_targets(order.desired),
             dirty_before=self.ledger.state.dirty,
+            progress=self._progress,
             paused=self._paused,
             job_done=lambda done: self.ledger.note_jobs([done], order.clusters),
         )
@@ -193,6 +194,10 @@ class Runner:
     def _see_observed(self, session: Session) -> None:
         units = {str(u): u for u in session.units}
         self.facts.see({units[name]: seen for name, seen in session.observed.items() if name in units})
+
+    def _progress(self, text: str) -> None:
+        self.facts.progress = text
+        self.facts.publish()
 
     def _paused(self, fault: EnvironmentFault | None) -> None:
         """The run waits for its environment, or (None) goes on."""

@@ -1,0 +1,48 @@
+"""Where `gitopsd status` finds what the daemon knows: a file that is written at each change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import structlog
+
+from gitopsd.clock import SystemClock
+from gitopsd.execution.session import timestamp
+from gitopsd.model.errors import GitopsdError
+from gitopsd.model.status import DaemonInfo, StackFacts
+from gitopsd.record.statusfile import write_status
+from gitopsd.views.status import status_document
+
+log = structlog.get_logger("gitopsd.daemon")
+
+
+@dataclass
+class StatusBoard:
+    """Collects what is known of every stack and writes it where `gitopsd status` finds it."""
+
+    path: Path
+    daemon: DaemonInfo
+
+    def __post_init__(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._stacks: dict[str, StackFacts] = {}
+        self._lock = Lock()
+
+    def publish(self, facts: StackFacts) -> None:
+        with self._lock:
+            self._stacks[facts.name] = facts
+            self._write()
+
+    def close(self) -> None:
+        with self._lock:
+            self.daemon = DaemonInfo(False, None, self.daemon.version, None)
+            self._write()
+
+    def _write(self) -> None:
+        facts = [self._stacks[name] for name in sorted(self._stacks)]
+        try:
+            write_status(self.path, status_document(self.daemon, facts, at=timestamp(SystemClock())))
+        except GitopsdError as error:  # what is shown must never stop what is done
+            log.error("status not written", path=str(self.path), error=str(error))
