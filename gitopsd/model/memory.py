@@ -88,13 +88,15 @@ class AuditHead:
 class Memory:
     """What the parent in each cluster carries. The copy with the highest generation is the true one.
 
-    `good` is newest first and never empty once a run was good.
+    `good` is newest first and never empty once a run was good. `runs` counts them, so that their names go on after a
+    lost state directory.
     """
 
     stack: str
     instance: str
     source: str
     generation: int = 0
+    runs: int = 0
     good: tuple[Good, ...] = ()
     attempting: Attempt | None = None
     quarantine: tuple[Quarantined, ...] = ()

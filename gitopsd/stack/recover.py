@@ -43,7 +43,10 @@ def recover(ledger: Ledger, cluster: Callable[[str], Cluster], applyset: Callabl
     if dirty:
         ledger.record.soil(ledger.stack, dirty)
     if state.intents:
-        ledger.record.rebase(ledger.stack, baselines)
+        found = {base.unit for base in baselines}
+        # Rebasing ends an intent; one that left nothing behind would otherwise be looked after at every start.
+        nothing = [intent.unit for intent in state.intents if intent.unit not in found]
+        ledger.record.rebase(ledger.stack, baselines, nothing)
     _close_runs(ledger)
 
 

@@ -84,7 +84,7 @@ class Runner:
         memory = self.ledger.memory
         return Session(
             spec=order.spec,
-            run=f"{order.spec.name}-{memory.generation + 1}",
+            run=f"{order.spec.name}-{memory.runs + 1}",
             kind=order.kind,
             commit=order.desired.revision.commit,
             actor=actor,
@@ -128,7 +128,7 @@ class Runner:
             undoes=order.undoes,
             plan=order.plan,
         )
-        memory = ledger.memory
+        memory = replace(ledger.memory, runs=ledger.memory.runs + 1)
         if order.kind is RunKind.HEAL:
             memory = replace(memory, attempting=None)
         else:

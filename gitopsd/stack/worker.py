@@ -203,7 +203,7 @@ class StackWorker:
         now = self.ledger.now()
         reason = "; ".join(str(p) for p in error.problems)
         run = RunRecord(
-            id=f"{self.name}-{self.ledger.memory.generation + 1}",
+            id=f"{self.name}-{self.ledger.memory.runs + 1}",
             stack=self.name,
             kind=RunKind.DEPLOY,
             revision=ask.commit,
@@ -224,7 +224,7 @@ class StackWorker:
         log.error(
             "refused", stack=self.name, run=run.id, revision=ask.commit[:12], problems=[str(p) for p in error.problems]
         )
-        self._failed(ask, run)
+        self._failed(ask, run, counted=False)
         return _AGAIN
 
     def _good(self, ask: Ask, run: RunRecord) -> None:
@@ -245,7 +245,7 @@ class StackWorker:
         self.clocks.reset()
         source.keep(self.name, [g.commit for g in memory.good if source.has(g.commit)])
 
-    def _failed(self, ask: Ask, run: RunRecord) -> None:
+    def _failed(self, ask: Ask, run: RunRecord, *, counted: bool = True) -> None:
         """Quarantine what was asked, and in the same breath write down that a rollback follows, if one does."""
         now = self.ledger.now()
         unit = str(run.failing or "")
@@ -259,7 +259,8 @@ class StackWorker:
         event = self.ledger.event(
             "quarantine", run=run.id, revision=ask.commit, unit=unit, after=ask.digest, detail=run.reason
         )
-        self._remember(remember.failed(self.ledger.memory, found, back), ask.spec, [event])
+        memory = self.ledger.memory if counted else replace(self.ledger.memory, runs=self.ledger.memory.runs + 1)
+        self._remember(remember.failed(memory, found, back), ask.spec, [event])
         if self.ledger.state.dirty and back is None:
             self.ledger.hold(
                 HoldReason.FAILED, f"run {run.id} failed and is left as it is (onFailure: hold): {run.reason}"

@@ -266,7 +266,7 @@ class Parents:
 
 def verify_against(host: Host, monkeypatch: pytest.MonkeyPatch, answer: Memory | Exception | None) -> dict[str, Any]:
     parents = Parents(answer)
-    monkeypatch.setitem(sys.modules, "gitopsd.daemon", SimpleNamespace(Clusters=lambda _configs: parents))
+    monkeypatch.setitem(sys.modules, "gitopsd.assembly", SimpleNamespace(Clusters=lambda _configs: parents))
     found = host.gitopsd("audit", "verify", "--json")
     document: dict[str, Any] = json.loads(found.out)
     assert parents.asked == ["website"]
