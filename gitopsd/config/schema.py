@@ -176,7 +176,7 @@ def _found(value: object) -> str:
 
 
 def _keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """The keys that the section at a path may have; those of a later feature are not worth suggesting, but known."""
+    """The keys that the section at a path may have."""
     section: type[BaseModel] | None = model
     for step in path:
         if isinstance(step, str) and section is not None:

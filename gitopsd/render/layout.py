@@ -10,6 +10,7 @@ from gitopsd.model.ports import TreeEntry
 from gitopsd.model.spec import KubernetesComponent, StackSpec
 from gitopsd.render.closure import KUSTOMIZATIONS, Closure, closure_of, join
 from gitopsd.render.view import SYMLINK, LeavesTree, TreeView
+from gitopsd.yamltext import MAX_BYTES
 
 CHART = "Chart.yaml"
 STACK_FILE = "gitopsd.yaml"
@@ -88,8 +89,14 @@ def _plain(view: TreeView, where: str) -> PlainLayout:
             problems.append(Problem("this link leaves the repository, or leads back to itself", file=entry.path))
         except FileNotFoundError:
             problems.append(Problem("this link leads to nothing", file=entry.path))
+    problems += [_too_large(file) for file in files if file.entry.size > MAX_BYTES]
     raise_if(problems)
     return PlainLayout(tuple(files))
+
+
+def _too_large(file: ManifestFile) -> Problem:
+    """Said before such a file is read into memory."""
+    return Problem(f"the file has more than the {MAX_BYTES // 1024 // 1024} MiB allowed for manifests", file=file.path)
 
 
 def _nested(path: str, name: str) -> Iterator[Problem]:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gitopsd.model.errors import CommitError
 from gitopsd.model.units import Origin
 from gitopsd.render import Renderer
+from gitopsd.yamltext import MAX_BYTES
 from tests.support.memory_cache import MemoryCache
 from tests.support.trees import Link, MemoryTree
 from tests.unit.render.conftest import Rendering, manifest, stack
@@ -150,6 +152,13 @@ def test_a_symlink_that_leaves_the_repository_is_refused_without_saying_where_to
 
 def test_a_symlink_to_nothing_is_refused(rendering: Rendering) -> None:
     assert rendering.faults({"x.yaml": Link("gone.yaml")}) == ["x.yaml: this link leads to nothing"]
+
+
+def test_an_oversize_file_is_refused_unread(rendering: Rendering) -> None:
+    tree = MemoryTree({"big.yaml": b"#" * (MAX_BYTES + 1), "a.yaml": manifest("a")})
+    with pytest.raises(CommitError, match=r"big\.yaml: the file has more than the 4 MiB allowed"):
+        Renderer(rendering.cache).render(tree, stack(""))
+    assert "big.yaml" not in tree.reads
 
 
 def test_a_component_whose_path_leaves_by_a_symlink_is_refused(rendering: Rendering) -> None:
