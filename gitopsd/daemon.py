@@ -153,7 +153,8 @@ class Host:
             state = self.record.state(name)
             if state is not None:
                 known.setdefault(state.memory.source, []).append(name)
-        return [Desk(s.name, self.pipeline, known.get(s.name, ())) for s in self.config.sources]
+        owners = {stack: source for source, stacks in known.items() for stack in stacks}
+        return [Desk(s.name, self.pipeline, known.get(s.name, ()), owners) for s in self.config.sources]
 
     def attention(self, stack: str) -> StackAttention:
         return self._attention[stack]

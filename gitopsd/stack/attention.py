@@ -12,7 +12,8 @@ from gitopsd.model.ports import Interrupt
 class StackAttention:
     """The `Attention` port of one stack. `offer` and `stop` are called from other threads.
 
-    A commit that asks the same as the one at work is no interrupt; one that cannot be read is one: it must be refused.
+    A commit that asks the same as the one at work is no interrupt, nor is one that cannot be read: it is refused when
+    the work is done.
     """
 
     def __init__(self, digest_of: Callable[[str], str]) -> None:
@@ -51,7 +52,7 @@ class StackAttention:
             head = self._head
             if head is None or head == self._commit:
                 return None
-        if self._digest_at(head) == self._digest:
+        if self._digest_at(head) in {None, self._digest}:
             with self._changed:
                 self._commit = head
             return None

@@ -23,10 +23,13 @@ class Fetched:
 
 
 class Desk:
-    """Reads one source. `known` are stacks that were delivered from it before: they stay if a commit drops them."""
+    """Reads one source. `known` are stacks that were delivered from it before: they stay if a commit drops them.
 
-    def __init__(self, name: str, pipeline: Pipeline, known: Iterable[str]) -> None:
-        self.name, self.pipeline = name, pipeline
+    `owners` is shared by all desks: which source a stack name belongs to.
+    """
+
+    def __init__(self, name: str, pipeline: Pipeline, known: Iterable[str], owners: dict[str, str]) -> None:
+        self.name, self.pipeline, self._owners = name, pipeline, owners
         self.stacks: list[str] = list(known)
         self._announced: str | None = None
 
@@ -53,5 +56,8 @@ class Desk:
             return f"commit {head[:12]}: {error}"
         except GitopsdError as error:
             return str(error)
-        self.stacks += [name for name in names if name not in self.stacks]
+        taken = [name for name in names if self._owners.setdefault(name, self.name) != self.name]
+        self.stacks += [name for name in names if name not in self.stacks and name not in taken]
+        if taken:
+            return f"stack {taken[0]!r} is also in source {self._owners[taken[0]]!r}: rename one of them"
         return ""

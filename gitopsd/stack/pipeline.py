@@ -10,7 +10,7 @@ from typing import Protocol
 from gitopsd.config.stackfile import load_stacks
 from gitopsd.execution.preflight import preflight
 from gitopsd.kinds.marks import applyset_id, parent_name
-from gitopsd.model.errors import EnvironmentFault, NeedsPerson, Problem
+from gitopsd.model.errors import CommitError, EnvironmentFault, NeedsPerson, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, Catalog, LiveObject
 from gitopsd.model.memory import Baseline, Good, StackState
@@ -23,6 +23,7 @@ from gitopsd.planning.findings import Finding
 from gitopsd.planning.resolve import resolve
 from gitopsd.planning.select import select
 from gitopsd.render import Renderer
+from gitopsd.stack.places import placed
 
 NO_REVISION = Revision("", Person(""), Person(""), "", "before the first deploy")
 """What a failed first deploy goes back to."""
@@ -177,7 +178,21 @@ class Pipeline:
         scope: Collection[UnitId] | None = None,
         drifted: Collection[UnitId] = (),
     ) -> Planned:
-        """What a deploy (or, with `scope`, a heal of these units) of a commit would change now."""
+        """What a deploy (or, with `scope`, a heal of these units) of a commit would change now. Raises CommitError with
+        every mistake of the commit."""
+        try:
+            return self._plan(ask, state, at, scope, drifted)
+        except CommitError as error:
+            raise placed(error, self.source(ask.spec.source).tree(ask.commit)) from error
+
+    def _plan(
+        self,
+        ask: Ask,
+        state: StackState,
+        at: str,
+        scope: Collection[UnitId] | None,
+        drifted: Collection[UnitId],
+    ) -> Planned:
         desired = self.desired(ask)
         baselines = self.record.baselines(ask.spec.name)
         selection = select(desired, baselines, state, scope=scope, drifted=drifted)

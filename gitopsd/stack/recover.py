@@ -51,7 +51,9 @@ def recover(ledger: Ledger, cluster: Callable[[str], Cluster], applyset: Callabl
 
 
 def _dirty(intent: Intent, live: LiveObject | Absence, *, mine: bool) -> Dirty | None:
-    """The mark of a unit that may have been touched; None if it certainly was not."""
+    """The mark of a unit that may have been touched; None if it certainly was not, or if an older mark says more."""
+    if intent.action is Action.RELEASE:
+        return None  # an adopted object stays one until it is known to be released
     if isinstance(live, Absence):
         removed = intent.action in {Action.DELETE, Action.RECREATE}
         return _mark(intent, created=False, uid="") if removed else None

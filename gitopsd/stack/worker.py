@@ -88,6 +88,8 @@ class StackWorker:
         try:
             while True:
                 ask = self._ask(commit)
+                if ask is None:
+                    return Rest.SETTLED
                 self._prepare(ask)
                 if not swept:
                     self._sweep()
@@ -102,20 +104,28 @@ class StackWorker:
         except EnvironmentFault as fault:
             self.ledger.hold(HoldReason.BLOCKED, str(fault))
             return Rest.RETRY
-        except NeedsPerson as need:
-            self.ledger.hold(HoldReason.INSTANCE if "instance" in str(need) else HoldReason.SOURCE, str(need))
+        except NeedsPerson as need:  # a cluster says that the stack is somebody else's
+            self.ledger.hold(HoldReason.INSTANCE, str(need))
             return Rest.RETRY
         finally:
             self.facts.publish()
 
     # ------------------------------------------------------------ before a decision
 
-    def _ask(self, commit: str) -> Ask:
+    def _ask(self, commit: str) -> Ask | None:
+        """What a commit asks of this stack. One that cannot be read holds the stack: what was begun before it is still
+        ended, and what is good is still kept. None if there is nothing of either."""
         try:
             ask = self.pipeline.ask(self.ledger.source, self.name, commit)
-        except CommitError as error:
-            raise NeedsPerson(*error.problems) from error
-        self._check_rewind(ask)
+            self._check_rewind(ask)
+        except (CommitError, NeedsPerson) as error:
+            self.facts.wanted = Wanted(commit)
+            self.trouble(str(error))
+            memory = self.ledger.memory
+            before = memory.attempting.commit if memory.attempting else memory.good[0].commit if memory.good else ""
+            if not before or before == commit:
+                return None
+            return self.pipeline.ask(self.ledger.source, self.name, before)
         self.facts.wanted = Wanted(commit, ask.digest)
         self.attention.work_on(commit, ask.digest)
         return ask

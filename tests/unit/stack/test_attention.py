@@ -37,10 +37,10 @@ def test_a_commit_that_asks_the_same_does_not() -> None:
     assert attention.interrupt() is None
 
 
-def test_a_commit_that_cannot_be_read_interrupts_so_that_it_is_refused() -> None:
+def test_a_commit_that_cannot_be_read_waits_until_the_work_is_done() -> None:
     attention = working()
     attention.offer("broken")
-    assert attention.interrupt() == Interrupt("broken")
+    assert attention.interrupt() is None
 
 
 def test_a_commit_taken_back_in_time_does_not_interrupt() -> None:
