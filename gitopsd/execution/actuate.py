@@ -21,6 +21,10 @@ from gitopsd.planning.send import manifest_to_send
 DELETE_PATIENCE = 30.0
 """Seconds to wait for an object to be gone before it is called an orphan with a pending finalizer."""
 
+FINALIZER_PATIENCE = 5.0
+"""Seconds for finalizers: those of Kubernetes itself (a definition's objects, a claim in use) are done sooner, others
+may need a person."""
+
 DELETE_TRIES = 5
 """A controller may write between our read and our delete; after this many such races the environment is at fault."""
 
@@ -136,8 +140,8 @@ def _clear_the_way(session: Session, change: Change) -> None:
         )
 
 
-def _wait_gone(session: Session, unit: UnitId, uid: str) -> bool:
-    cluster, deadline, delay = session.cluster(unit), session.clock.monotonic() + DELETE_PATIENCE, 0.05
+def _wait_gone(session: Session, unit: UnitId, uid: str, patience: float = DELETE_PATIENCE) -> bool:
+    cluster, deadline, delay = session.cluster(unit), session.clock.monotonic() + patience, 0.05
     while session.clock.monotonic() < deadline:
         seen = cluster.get(unit)
         if seen is Absence.GONE or (isinstance(seen, LiveObject) and seen.uid != uid):
@@ -207,7 +211,8 @@ def _gone(session: Session, change: Change, detail: str) -> Effect:
 
 def _terminating(session: Session, change: Change, live: LiveObject) -> Effect:
     """The delete was taken. Short-lived finalizers are waited for; finalizers are never stripped."""
-    if not live.metadata.get("finalizers") and _wait_gone(session, change.unit, live.uid):
+    patience = FINALIZER_PATIENCE if live.metadata.get("finalizers") else DELETE_PATIENCE
+    if _wait_gone(session, change.unit, live.uid, patience):
         return _gone(session, change, "")
     seen = session.cluster(change.unit).get(change.unit)
     if seen is Absence.GONE:
@@ -237,7 +242,8 @@ def _release(session: Session, change: Change) -> Effect:
         session.leave(change.unit, detail)
     if isinstance(answer, Rejection):
         return Effect(session.outcome(change, Result.REFUSED, answer.message, live))
-    return Effect(session.outcome(change, Result.KEPT, detail, live), forget=True)
+    released = session.dirty(change, created=False, uid=live.uid)
+    return Effect(session.outcome(change, Result.KEPT, detail, live), forget=True, dirty=released)
 
 
 def _unmark(session: Session, unit: UnitId, live: LiveObject) -> LiveObject | Absence | Rejection:

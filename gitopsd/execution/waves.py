@@ -21,6 +21,7 @@ from gitopsd.model.plan import Action, Change, Layer, Plan, Wave
 from gitopsd.model.ports import Effect
 from gitopsd.model.run import Result, Verdict
 from gitopsd.model.units import Order
+from gitopsd.planning.creators import is_job
 from gitopsd.planning.graph import wave_text
 from gitopsd.planning.select import Candidate
 
@@ -71,13 +72,16 @@ class _Executor:
         self, session: Session, plan: Plan, dirty: Sequence[Dirty], excused: Mapping[UnitId, Assessment]
     ) -> None:
         self.session, self.plan = session, plan
-        self.touched: dict[UnitId, Order] = {d.unit: d.order for d in dirty}
+        # A rollback never runs a Job again: how the last one ended says nothing about the good revision.
+        self.touched: dict[UnitId, Order] = {
+            d.unit: d.order for d in dirty if not (session.best_effort and is_job(d.unit))
+        }
         self.gate = Gate(session, excused)
+        changing = {c.unit for c in plan.changes()}
+        self.ungated = {unit: order for unit, order in self.touched.items() if unit not in changing}
         # What a rollback plan cannot take back to the good revision fails it, but only after the rest was done.
         self.shortcomings: list[tuple[UnitId | None, str]] = [
-            (left.unit, left.reason)
-            for left in plan.leftovers
-            if left.unit in session.units and left.unit.kind != "Job"
+            (left.unit, left.reason) for left in plan.leftovers if left.unit in session.units and not is_job(left.unit)
         ]
 
     def run(self) -> None:
@@ -85,7 +89,8 @@ class _Executor:
             self._delete_all(self.plan.first)
         for number, wave in enumerate(self.plan.waves):
             self.session.safe_point()
-            later = {c.component for w in self.plan.waves[number + 1 :] for layer in w.layers for c in layer.changes}
+            self._pass_earlier(wave.order, {c.component for w in self.plan.waves[number:] for c in changes_of(w)})
+            later = {c.component for w in self.plan.waves[number + 1 :] for c in changes_of(w)}
             self._wave(wave, later)
         self._pass_gate(LAST, frozenset())
         if self.plan.prune:
@@ -98,7 +103,7 @@ class _Executor:
     # ------------------------------------------------------------ one wave
 
     def _wave(self, wave: Wave, later: set[str]) -> None:
-        changes = [change for layer in wave.layers for change in layer.changes]
+        changes = changes_of(wave)
         log.info("wave", run=self.session.run, wave=wave_text(wave.order), changes=len(changes))
         self.session.progress(f"{wave_text(wave.order)}: {len(changes)} changes")
         self._intend(changes)
@@ -204,6 +209,13 @@ class _Executor:
         watched = [unit for unit, order in self.touched.items() if order <= upto]
         self._gate_failures(lambda: self.gate.watch(watched, unfinished=later))
 
+    def _pass_earlier(self, order: Order, unfinished: set[str]) -> None:
+        """What an earlier run left ungated in lower waves has to be healthy, too, before this wave starts."""
+        earlier = [unit for unit, place in self.ungated.items() if place < order]
+        for unit in earlier:
+            del self.ungated[unit]
+        self._gate_failures(lambda: self.gate.watch(earlier, unfinished=unfinished))
+
     def _gate_failures(self, work: Callable[[], None]) -> None:
         try:
             work()
@@ -217,3 +229,7 @@ class _Executor:
         self.shortcomings.append((unit, reason))
         if unit is not None:
             self.session.leave(unit, reason)
+
+
+def changes_of(wave: Wave) -> list[Change]:
+    return [change for layer in wave.layers for change in layer.changes]

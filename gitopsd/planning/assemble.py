@@ -24,6 +24,8 @@ from gitopsd.planning.select import Candidate, Selection
 DATA_KINDS = frozenset({"PersistentVolume", "PersistentVolumeClaim"})
 """What a rollback never deletes, whoever made it: there may be data in it."""
 
+JOB_RAN = "a rollback never runs a Job again; it stays as it is"
+
 
 def assemble(  # noqa: PLR0917 - the order of the stages
     spec: StackSpec,
@@ -112,8 +114,9 @@ def _back_to_good(dirty: Iterable[Dirty], findings: Mapping[UnitId, Finding], vi
     way = _Way()
     for mark in dirty:
         finding = findings.get(mark.unit)
-        if finding is None:
-            continue  # a Job that finished for the good revision
+        if finding is None:  # a Job that finished for the good revision
+            way.leftovers.append(Leftover(mark.unit, JOB_RAN))
+            continue
         judged = judge(Candidate(view.units[mark.unit], "back to the good revision"), finding, view)
         problems = (*judged.mistakes, *judged.faults)
         if problems:
@@ -121,7 +124,7 @@ def _back_to_good(dirty: Iterable[Dirty], findings: Mapping[UnitId, Finding], vi
         elif judged.change is None:
             way.equal.append(mark.unit)
         elif is_job(mark.unit):
-            way.leftovers.append(Leftover(mark.unit, "a rollback never runs a Job again; it stays as it is"))
+            way.leftovers.append(Leftover(mark.unit, JOB_RAN))
         else:
             way.changes.append(judged.change)
     return way

@@ -1,0 +1,163 @@
+"""The stories that crashes, faults and losses are tried on: what was there before, and what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from gitopsd.kinds.marks import PART_OF_LABEL
+from gitopsd.model.ids import UnitId
+from tests.scenarios.harness import APPLYSET, World
+from tests.scenarios.manifests import app, commit, config, definition, job, space, widget
+from tests.support.ssa import Body
+
+Files = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Story:
+    """`before` leads to a stack at rest; `act` is what is disturbed. `ends` is what the last run must be; "" for any.
+
+    A process that starts after `act` finds the newest commit and does what `act` did last: settle, with `sweep`.
+    """
+
+    name: str
+    before: Callable[[World], None]
+    act: Callable[[World], None]
+    ends: tuple[str, str]
+    sweep: bool = False
+
+
+def bystanders(world: World) -> None:
+    """What others have, also under the stack's label, which alone proves nothing."""
+    world.cluster.make(space("other"))
+    for name, labels in (("theirs", {}), ("copied-label", {PART_OF_LABEL: APPLYSET})):
+        made = config(name, {"a": "1"})
+        made["metadata"] |= {"namespace": "other", "labels": labels}
+        world.cluster.make(made)
+    world.cluster.tick()
+
+
+def foreign(world: World, name: str = "foreign", **data: str) -> UnitId:
+    """A ConfigMap of somebody else in the stack's own namespace."""
+    made = config(name, data or {"a": "theirs"})
+    made["metadata"]["namespace"] = "web"
+    return world.cluster.make(made).id
+
+
+def _nothing(world: World) -> None:
+    bystanders(world)
+
+
+def _deployed(files: Files) -> Callable[[World], None]:
+    def before(world: World) -> None:
+        bystanders(world)
+        world.deliver(files)
+        foreign(world)
+        assert world.verdicts == [("deploy", "good")]
+
+    return before
+
+
+def _push(files: Files) -> Callable[[World], None]:
+    def act(world: World) -> None:
+        world.deliver(files)
+
+    return act
+
+
+def _sweep(world: World) -> None:
+    world.settle(sweep=True)
+
+
+BASE = [space(), config("settings", {"mode": "old"}), config("leaving", {"a": "1"})]
+FIRST = commit({"base": BASE, "apps": [app(), app("second")]})
+
+SEVERAL_WAVES = commit(
+    {
+        "base": [space(), definition(), config("settings", {"mode": "old"})],
+        "data": [widget("one"), job()],
+        "apps": [app(), app("second", tag="slow")],
+    }
+)
+UPDATE = commit(
+    {
+        "base": [space(), config("settings", {"mode": "new"}), config("added", {"b": "2"})],
+        "apps": [app(tag="better"), app("third")],
+    }
+)
+BROKEN = commit(
+    {
+        "base": [space(), config("settings", {"mode": "new"}), config("added", {"b": "2"})],
+        "apps": [app(tag="pull-error"), app("third")],
+    }
+)
+BROKEN_FIRST = commit(
+    {
+        "base": [space(), definition(), config("settings", {"mode": "old"})],
+        "apps": [widget("one"), app(tag="pull-error")],
+    }
+)
+PRUNED = commit({"base": [space(), config("settings", {"mode": "old"})], "apps": [app()]})
+STUCK = commit(
+    {
+        "base": [
+            space(),
+            config("settings", {"mode": "half"}),
+            config("leaving", {"a": "1"}),
+            config("half", {"h": "1"}),
+        ],
+        "apps": [app(tag="never-ready"), app("second")],
+    }
+)
+ADOPTING = commit({"base": [*BASE, config("foreign", {"a": "ours", "more": "yes"})], "apps": [app(), app("second")]})
+ADOPTING_BROKEN = commit(
+    {
+        "base": [*BASE, config("foreign", {"a": "ours", "more": "yes"})],
+        "apps": [app(tag="pull-error"), app("second")],
+    }
+)
+RECREATED = commit({"base": BASE, "apps": [app(label="another", recreate="true"), app("second")]})
+WITH_JOB = commit({"base": BASE, "jobs": [job()], "apps": [app(), app("second")]})
+WITH_NEXT_JOB = commit({"base": BASE, "jobs": [job(tag="2")], "apps": [app(tag="better"), app("second")]})
+WITH_BAD_JOB = commit({"base": BASE, "jobs": [job(tag="job-fails")], "apps": [app(tag="better"), app("second")]})
+
+
+def _superseded(world: World) -> None:
+    """B is half applied when C comes, which fails: everything of both is undone."""
+    half = UnitId.parse("ConfigMap/web/half")
+
+    def supersede() -> None:
+        world.push(BROKEN)
+
+    world.when(lambda: half in world.server.objects, supersede)
+    world.deliver(STUCK)
+
+
+def _drift(world: World) -> None:
+    _deployed(FIRST)(world)
+    _sweep(world)
+
+    def change(body: Body) -> None:
+        body["data"]["mode"] = "by hand"
+
+    world.cluster.edit(UnitId.parse("ConfigMap/web/settings"), change)
+    world.cluster.drop(UnitId.parse("Deployment.apps/web/second"))
+    world.cluster.tick()
+
+
+STORIES = (
+    Story("first deploy over several waves", _nothing, _push(SEVERAL_WAVES), ("deploy", "good")),
+    Story("update with adds and removes", _deployed(FIRST), _push(UPDATE), ("deploy", "good")),
+    Story("failing deploy", _deployed(FIRST), _push(BROKEN), ("rollback", "good")),
+    Story("failing first deploy", _nothing, _push(BROKEN_FIRST), ("rollback", "good")),
+    Story("superseded, then failed", _deployed(FIRST), _superseded, ("rollback", "good")),
+    Story("prune", _deployed(FIRST), _push(PRUNED), ("deploy", "good")),
+    Story("adoption", _deployed(FIRST), _push(ADOPTING), ("deploy", "good")),
+    Story("failing adoption", _deployed(FIRST), _push(ADOPTING_BROKEN), ("rollback", "good")),
+    Story("recreate", _deployed(FIRST), _push(RECREATED), ("deploy", "good")),
+    Story("job", _deployed(FIRST), _push(WITH_JOB), ("deploy", "good")),
+    Story("job with another template", _deployed(WITH_JOB), _push(WITH_NEXT_JOB), ("deploy", "good")),
+    Story("failing job", _deployed(WITH_JOB), _push(WITH_BAD_JOB), ("rollback", "good")),
+    Story("heal of drift", _drift, _sweep, ("heal", "good"), sweep=True),
+)
