@@ -115,7 +115,8 @@ def _back_to_good(dirty: Iterable[Dirty], findings: Mapping[UnitId, Finding], vi
     for mark in dirty:
         finding = findings.get(mark.unit)
         if finding is None:  # a Job that finished for the good revision
-            way.leftovers.append(Leftover(mark.unit, JOB_RAN))
+            if mark.created:
+                way.leftovers.append(Leftover(mark.unit, JOB_RAN))
             continue
         judged = judge(Candidate(view.units[mark.unit], "back to the good revision"), finding, view)
         problems = (*judged.mistakes, *judged.faults)

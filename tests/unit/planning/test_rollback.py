@@ -231,6 +231,13 @@ def test_a_job_that_finished_for_the_good_revision_is_not_even_looked_at() -> No
     assert found.leftovers == ()
 
 
+def test_a_job_that_the_failed_run_made_anew_is_listed_though_it_finished_before() -> None:
+    good = desired(SPEC, JOB)
+    found = back([made(only(good))], good)
+    assert found.empty
+    assert "never runs a Job again" in found.leftovers[0].reason
+
+
 def test_the_reason_of_every_change_says_that_it_goes_back() -> None:
     good = desired(SPEC, manifest("ConfigMap", "a"))
     (added,) = units(manifest("ConfigMap", "b"))
