@@ -31,7 +31,8 @@ class Desk:
     def __init__(self, name: str, pipeline: Pipeline, known: Iterable[str], owners: dict[str, str]) -> None:
         self.name, self.pipeline, self._owners = name, pipeline, owners
         self.stacks: list[str] = list(known)
-        self._announced: str | None = None
+        self._read: str | None = None  # the head whose stack file was read, and what was wrong with it
+        self._unread = ""
 
     def look(self) -> Fetched:
         """Fetch, and read which stacks the head has. Never raises what a stack can be held for."""
@@ -42,11 +43,11 @@ class Desk:
         except GitopsdError as error:
             head, trouble = source.head(), str(error)
             log.warning("source not fetched", source=self.name, error=trouble)
-        if head is not None:
-            trouble = self._read_stacks(head) or trouble
-            if head != self._announced:
-                log.info("head", source=self.name, commit=head[:12])
-                self._announced = head
+        if head is not None and head != self._read:
+            log.info("head", source=self.name, commit=head[:12])
+            self._unread = self._read_stacks(head)
+            self._read = head
+        trouble = self._unread or trouble
         return Fetched(head, tuple(self.stacks), trouble)
 
     def _read_stacks(self, head: str) -> str:
