@@ -1,7 +1,7 @@
 # `make demo` and `make test` are all a newcomer needs; both call `setup` by themselves.
 PY := .venv/bin/python
 
-.PHONY: setup demo test test-unit test-cluster lint lock clean
+.PHONY: setup demo test test-unit test-cluster bench lint lock clean
 
 setup: .venv/.installed
 	@python3 -m sandbox build
@@ -30,6 +30,9 @@ test: setup lint
 
 demo: setup
 	$(PY) -m demo
+
+bench: setup ## on a quiet machine
+	$(PY) -m benchmarks
 
 clean:
 	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

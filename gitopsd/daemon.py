@@ -102,10 +102,11 @@ class App:
 
     # ------------------------------------------------------------ run
 
-    def run(self) -> None:
-        """Look after the stacks until SIGTERM or SIGINT; then end at the next safe point."""
+    def run(self, clockwork: Clockwork | None = None) -> None:
+        """Look after the stacks until SIGTERM or SIGINT; then end at the next safe point. `clockwork` calls polls and
+        sweeps when it is time (default: at their intervals)."""
+        clockwork = clockwork or Clockwork()
         with self._assembled() as host, host.stopping_on_signals():
-            clockwork = Clockwork()
             actors = host.actors(clockwork)
             for source, desk in zip(self.config.sources, host.desks(), strict=True):
                 clockwork.every(source.poll, partial(_poll, desk, actors), name=f"poll {source.name}")

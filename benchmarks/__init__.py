@@ -1,0 +1,1 @@
+"""What gitopsd costs, each figure beside its floor in the same run. `python -m benchmarks --help` says how."""

@@ -1,0 +1,66 @@
+"""The figures as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+Row = tuple[str, str, str, str]
+
+SORTS = {"writes": "writes", "dryRuns": "dry runs", "reads": "reads", "parent": "parent", "lease": "Lease"}
+
+
+def table(found: dict[str, Any]) -> str:
+    """Markdown, so that it can be put into a document as it is."""
+    there = found["machine"]
+    lines = [
+        f"{there['cores']} cores, {there['memoryGiB']} GiB, Python {there['python']} on {there['system']}; "
+        f"load before: {there['loadBefore']}" + ("" if there["quiet"] else " - NOT A QUIET MACHINE")
+    ]
+    for size, figures in found["sizes"].items():
+        lines += ["", f"**{size} objects**", "", "| figure | gitopsd | floor | ratio |", "|---|---|---|---|"]
+        lines += [f"| {' | '.join(row)} |" for row in _rows(figures)]
+    return "\n".join(lines)
+
+
+def _rows(figures: dict[str, Any]) -> Iterator[Row]:
+    yield from _times("push of one value to live", figures["push"], "live")
+    yield from _times("push of one value to good", figures["push"], "good")
+    yield from _times("cold apply to the last object live", figures["cold"], "live")
+    yield from _times("cold apply to good", figures["cold"], "good")
+    yield from _times("cold apply, the daemon's CPU", figures["cold"], "cpu")
+    requests = figures["requests"]
+    yield ("requests of a push", _counts(requests["push"]), "1 write", "")
+    idle = requests["pollsWithoutNews"]
+    yield (f"requests of {idle['polls']} polls without news", _counts(idle), "0", "")
+    yield ("requests of a sweep at rest", _counts(requests["sweepAtRest"]), "", "")
+    yield (
+        "requests of a cold apply",
+        _counts(figures["cold"]["requests"]),
+        _counts(figures["cold"]["floorRequests"]),
+        "",
+    )
+    yield from _times("`gitopsd status`, wall", figures["status"]["wall"], "status")
+    yield from _times("`gitopsd status`, CPU", figures["status"]["cpu"], "status")
+    rss = figures["memory"]
+    yield ("memory at rest", f"{rss['daemonMiB']} MiB", f"{rss['pythonMiB']} MiB", f"{rss['ratio']['python']}")
+    yield (
+        "memory at rest, beside its imports",
+        f"{rss['daemonMiB']} MiB",
+        f"{rss['importsMiB']} MiB",
+        f"{rss['ratio']['imports']}",
+    )
+    yield ("CPU at rest with a poll a second", f"{rss['cpuShareAtRest']:.1%}", "", "")
+
+
+def _times(name: str, figure: dict[str, Any], which: str) -> Iterator[Row]:
+    yield (name, _span(figure[f"{which}Ms"]), _span(figure["floorMs"]), f"{figure['ratio'][which]}")
+
+
+def _span(found: dict[str, Any]) -> str:
+    return f"{found['median']:g} ms ({found['least']:g}-{found['most']:g})"
+
+
+def _counts(found: dict[str, int]) -> str:
+    parts = [f"{found[sort]} {name}" for sort, name in SORTS.items() if found.get(sort)]
+    return ", ".join(parts) or "0"
