@@ -12,7 +12,7 @@ import structlog
 from gitopsd.execution.actuate import actuate, former_values
 from gitopsd.execution.gate import Gate, GateFailure
 from gitopsd.execution.preflight import preflight
-from gitopsd.execution.session import Session
+from gitopsd.execution.session import Interrupted, Session
 from gitopsd.model.errors import Cause, EnvironmentFault, GitopsdError
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Assessment, Rejection, RejectionKind
@@ -170,7 +170,7 @@ class _Executor:
                 change = running.pop(future)
                 try:
                     batch.append((change, future.result()))
-                except GitopsdError as found:
+                except (GitopsdError, Interrupted) as found:
                     ends.append(found)
             try:
                 self._settle(batch, changes)
