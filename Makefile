@@ -1,5 +1,7 @@
 # `make demo` and `make test` are all a newcomer needs; both call `setup` by themselves.
 PY := .venv/bin/python
+# The tools that the sandbox has built come first, so that every machine tests with the same ones.
+TOOLS = PATH="$$(dirname "$$(python3 -m sandbox tool kubectl)"):$$PATH"
 
 .PHONY: setup demo test test-unit test-cluster bench lint lock clean
 
@@ -22,11 +24,11 @@ lint: .venv/.installed
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-test-unit: .venv/.installed
-	$(PY) -m pytest tests/unit
+test-unit: setup
+	$(TOOLS) $(PY) -m pytest -n 2 tests/unit
 
 test: setup lint
-	$(PY) -m pytest -n 4 --dist worksteal tests
+	$(TOOLS) $(PY) -m pytest -n 4 --dist worksteal tests
 
 demo: setup
 	$(PY) -m demo
