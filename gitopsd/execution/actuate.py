@@ -66,6 +66,7 @@ def _restrict(live: Any, wanted: Any) -> Any:
 def _apply(session: Session, change: Change) -> Effect:
     unit = session.units[change.unit]
     cluster = session.cluster(change.unit)
+    made_before = change.unit in session.unanswered and _made_by_lost_try(session, change)
     answer = cluster.apply(change.unit, _manifest(session, unit))
     if isinstance(answer, Rejection) and answer.kind is RejectionKind.WEDGED:
         answer = _unwedge(session, unit)
@@ -73,15 +74,24 @@ def _apply(session: Session, change: Change) -> Effect:
         if answer.kind in TRANSIENT:
             raise EnvironmentFault(Problem(answer.message, unit=str(change.unit)))
         return Effect(session.outcome(change, Result.REFUSED, answer.message))
-    live = answer.live
+    live, created = answer.live, answer.created or made_before
     detail = "; ".join(answer.warnings)
     return Effect(
-        session.outcome(change, Result.APPLIED, detail, live, answer.created),
+        session.outcome(change, Result.APPLIED, detail, live, created),
         baseline=Baseline.of(
             live, component=change.component, order=change.order, digest=change.digest, at=session.now()
         ),
-        dirty=session.dirty(change, created=answer.created, uid=live.uid),
+        dirty=session.dirty(change, created=created, uid=live.uid),
     )
+
+
+def _made_by_lost_try(session: Session, change: Change) -> bool:
+    """Whether an earlier try of this run made the object, though nobody heard of it: a rollback has to remove it."""
+    if change.action not in {Action.CREATE, Action.RECREATE}:
+        return False
+    live = session.cluster(change.unit).get(change.unit)
+    ours = isinstance(live, LiveObject) and is_ours(live, session.spec.name, session.applysets[change.unit.cluster])
+    return ours and isinstance(live, LiveObject) and live.uid != change.live_uid
 
 
 def _manifest(session: Session, unit: KubernetesUnit) -> Mapping[str, Any]:

@@ -51,7 +51,8 @@ class Session:
 
     `best_effort` (rollbacks): a unit that cannot go back is listed, and the rest goes on. `soils` is false for heals:
     what they touch is already good. `progress` is told in a few words what goes on, `paused` why the run waits for its
-    environment, and None when it goes on.
+    environment, and None when it goes on. `unanswered` are changes that were tried without an outcome on record: the
+    next try may find its own work.
     """
 
     spec: StackSpec
@@ -77,6 +78,7 @@ class Session:
     leftovers: list[Leftover] = field(default_factory=list)
     leased_at: float | None = None
     observed: dict[str, Assessment] = field(default_factory=dict)
+    unanswered: set[UnitId] = field(default_factory=set)
 
     @property
     def units(self) -> Mapping[UnitId, Unit]:

@@ -177,6 +177,7 @@ class _Executor:
                 self.session.keep_lease()
             except (GitopsdError, _Failed) as found:
                 ends.append(found)
+        self.session.unanswered.update(change.unit for change in changes)
         if ends:  # a failure of the run weighs more than a pause of it
             raise min(ends, key=lambda end: isinstance(end, EnvironmentFault))
         return []

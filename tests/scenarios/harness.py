@@ -159,6 +159,7 @@ class World:
     server: ServerState = field(default_factory=ServerState)
     clock: Seconds = field(default_factory=Seconds)
     checks: dict[str, Health] = field(default_factory=dict)
+    cache: MemoryCache = field(default_factory=MemoryCache)
     starts: int = 0
 
     def __post_init__(self) -> None:
@@ -176,7 +177,7 @@ class World:
         self.record = cast(Record, WatchedRecord(self.sqlite, self.effects, self.lock))
         origins = {SOURCE: Origin(self.source, "", "gitopsd.yaml")}
         self.pipeline = Pipeline(
-            origins, Renderer(MemoryCache()), lambda _name: self.cluster, {"default": NAMESPACE}, self.record
+            origins, Renderer(self.cache), lambda _name: self.cluster, {"default": NAMESPACE}, self.record
         )
         self.attention = FakeAttention(lambda commit: self.pipeline.ask(SOURCE, STACK, commit).digest, self._wait)
         ledger = Ledger(STACK, SOURCE, INSTANCE, self.record, self.clock)
@@ -251,14 +252,14 @@ class World:
             return Shot(self.server.copy(), self.clock.seconds, files, effect)
 
     def revived(self, shot: Shot, directory: Path) -> World:
-        """The next start after a kill at the moment of the shot. The branch is where it is now."""
+        """The next start after a kill at the moment of the shot. The branch is where it is by now."""
         directory.mkdir(parents=True)
         state_dir = directory / "state-1"
         state_dir.mkdir(mode=0o700)
         for name, content in shot.files.items():
             (state_dir / name).write_bytes(content)
         server = shot.server.copy()
-        return World(directory, self.source, server, Seconds(shot.seconds), dict(self.checks))
+        return World(directory, self.source.copy(), server, Seconds(shot.seconds), dict(self.checks), self.cache)
 
     def restart(self, *, lose_state: bool = False) -> None:
         """End the process at rest and start it again, if need be on an empty disk."""

@@ -28,6 +28,13 @@ class MemorySource:
         self._order.append(commit)
         return commit
 
+    def copy(self) -> MemorySource:
+        """The same history, to go on with apart."""
+        made = MemorySource(self._name)
+        made._trees, made._revisions, made._order = dict(self._trees), dict(self._revisions), list(self._order)
+        made.kept = dict(self.kept)
+        return made
+
     @property
     def name(self) -> str:
         return self._name
