@@ -55,6 +55,12 @@ def baselines(db: sqlite3.Connection, stack: str) -> dict[UnitId, Baseline]:
     return {b.unit: b for b in map(baseline_of, rows)}
 
 
+def baseline(db: sqlite3.Connection, stack: str, unit: UnitId) -> Baseline | None:
+    query = f"SELECT {BASELINE_COLUMNS} FROM baselines WHERE stack = ? AND unit = ?"  # noqa: S608
+    row = db.execute(query, (stack, str(unit))).fetchone()
+    return baseline_of(row) if row else None
+
+
 def runs(db: sqlite3.Connection, stack: str = "", limit: int = 50) -> tuple[RunRecord, ...]:
     """Newest first, without their details; of every stack if none is named."""
     where, values = ("WHERE stack = ?", (stack, limit)) if stack else ("", (limit,))

@@ -22,6 +22,7 @@ from gitopsd.record import queries
 from gitopsd.record.blobs import pack, printable, unpack
 from gitopsd.record.database import faults, open_for_writing, require_sound
 from gitopsd.record.dirlock import DirectoryLock
+from gitopsd.record.inventory import Inventory
 from gitopsd.record.journal import AuditJournal
 from gitopsd.record.merge import KEEP_RUNS, mentioned_runs, touched, without_effect
 from gitopsd.record.rows import BASELINE_COLUMNS, RUN_COLUMNS, baseline_row, run_row
@@ -41,6 +42,7 @@ class SqliteRecord:
     def __init__(self, state_dir: Path, clock: Clock) -> None:
         self._path = state_dir / STATE_DB
         self._lock = threading.RLock()
+        self._inventory = Inventory()
         self._directory_lock = DirectoryLock(state_dir, clock.now())
         try:
             with faults(self._path):
@@ -94,7 +96,7 @@ class SqliteRecord:
 
     def baselines(self, stack: str) -> dict[UnitId, Baseline]:
         with self._reading() as db:
-            return queries.baselines(db, stack)
+            return self._inventory.read(db, stack)
 
     def save_memory(self, memory: Memory, events: Sequence[AuditEvent] = ()) -> Memory:
         with self._writing(events) as db:
@@ -129,6 +131,7 @@ class SqliteRecord:
 
     def intend(self, stack: str, intents: Sequence[Intent]) -> None:
         with self._writing() as db:
+            self._inventory.touch(stack, [i.unit for i in intents])
             # a second intent for a unit keeps what was known before the first: nothing became known in between
             db.executemany(
                 "INSERT INTO intents (stack, unit, run, was_certain, body) VALUES (?1, ?2, ?3, coalesce("
@@ -143,6 +146,7 @@ class SqliteRecord:
         """An outcome without a baseline leaves the recorded one as certain as it was before the intent if it had no
         effect (refused, unchanged, kept), and uncertain otherwise."""
         with self._writing(events) as db:
+            self._inventory.touch(stack, [e.outcome.unit for e in effects])
             of = _run_number(db, run)
             outcomes = [(of, pack(e.outcome)) for e in effects]
             db.executemany("INSERT INTO outcomes (run, body) VALUES (?, ?)", outcomes)
@@ -163,6 +167,7 @@ class SqliteRecord:
 
     def rebase(self, stack: str, baselines: Sequence[Baseline], forget: Sequence[UnitId] = ()) -> None:
         with self._writing() as db:
+            self._inventory.touch(stack, [*(b.unit for b in baselines), *forget])
             _forget(db, stack, forget)
             _put_baselines(db, stack, baselines)
             _end_intents(db, stack, [*(b.unit for b in baselines), *forget])
