@@ -47,11 +47,12 @@ def assemble(  # noqa: PLR0917 - the order of the stages
     out once a person gave them.
     """
     since = {p.unit: p.since for p in state.postponed}
-    view = View(spec, desired.units, baselines, applysets, {c.unit.id for c in selection.apply}, claims)
+    removed = removals(spec, desired, selection.remove, baselines, removals_live, claims=claims, applysets=applysets)
+    first = {c.unit for c in removed.first}
+    view = View(spec, desired.units, baselines, applysets, {c.unit.id for c in selection.apply}, claims, first)
     judged = [(c.unit.id, judge(c, findings[c.unit.id], view)) for c in selection.apply]
     raise_if(problem for _, judgement in judged for problem in judgement.mistakes)
     raise_if((problem for _, judgement in judged for problem in judgement.faults), EnvironmentFault)
-    removed = removals(spec, desired, selection.remove, baselines, removals_live, claims=claims, applysets=applysets)
     return Plan(
         stack=spec.name,
         commit=desired.revision.commit,
@@ -96,14 +97,17 @@ def assemble_rollback(  # noqa: PLR0917 - the order of the stages
     units = desired_good.units if desired_good else {}
     dirty = sorted(state.dirty, key=lambda d: d.unit)
     view = View(spec, units, baselines, applysets, {d.unit for d in dirty}, claims={})
-    back = _back_to_good((d for d in dirty if d.unit in units), findings, view)
     undone = _undo([d for d in dirty if d.unit not in units], removals_live, view)
+    first = descending((c for c in undone.changes if _goes_first(c, removals_live[c.unit])), spec)
+    view = replace(view, first={c.unit for c in first})
+    back = _back_to_good((d for d in dirty if d.unit in units), findings, view)
     return Plan(
         stack=spec.name,
         commit=desired_good.revision.commit if desired_good else "",
         digest=desired_good.digest if desired_good else "",
         waves=waves(back.changes, spec, units),
-        prune=descending(undone.changes, spec),
+        first=first,
+        prune=descending((c for c in undone.changes if c not in first), spec),
         equal=tuple(back.equal),
         forget=tuple(undone.forget),
         leftovers=tuple(sorted((*back.leftovers, *undone.leftovers), key=lambda left: left.unit)),
@@ -157,6 +161,12 @@ def _undo(dirty: Sequence[Dirty], live: Mapping[UnitId, LiveObject | Absence], v
             text = "was there before the failed run without being in the good revision: its former state is not known"
             way.leftovers.append(Leftover(mark.unit, text))
     return way
+
+
+def _goes_first(change: Change, live: LiveObject | Absence) -> bool:
+    """What its author wants deleted before the waves is so in a rollback, too: it may hold what has to come back."""
+    asked = isinstance(live, LiveObject) and live.annotations.get(PRUNE) == PrunePolicy.FIRST
+    return asked and change.action is Action.DELETE
 
 
 def _why_keep(mark: Dirty, live: LiveObject, view: View) -> str:

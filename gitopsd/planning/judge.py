@@ -29,7 +29,7 @@ ADOPTABLE = frozenset({"argocd", "flux", "helm", "sealed-secrets"})
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What judging one unit needs to know of the rest."""
+    """What judging one unit needs to know of the rest. `first` is what the plan deletes before its waves."""
 
     spec: StackSpec
     units: Mapping[UnitId, Unit]
@@ -37,6 +37,7 @@ class View:
     applysets: Mapping[str, str]
     changing: Collection[UnitId]
     claims: Mapping[UnitId, str]
+    first: Collection[UnitId] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,10 @@ def judge(candidate: Candidate, finding: Finding, view: View) -> Judgement:
         action = Action.CREATE if finding.live is None else _action(standing)
         return Judgement(replace(_change(candidate, finding, standing, action), deferred=finding.deferred))
     if isinstance(finding.dry_run, Rejection):
+        held = _held_by(unit.id, finding.dry_run, view)
+        if held is not None and finding.live is None:
+            change = _change(candidate, finding, standing, Action.CREATE)
+            return Judgement(replace(change, deferred=f"known after deletion of {held}"))
         return _refused(candidate, finding, finding.dry_run, standing)
     return _accepted(candidate, finding, finding.dry_run, standing, view)
 
@@ -166,6 +171,15 @@ def _immutable(
         text = f"cannot be changed in place: {_told(unit, answer)}"
         return _mistake(unit, text, remedy, field=", ".join(answer.fields))
     return Judgement(_change(candidate, finding, standing, Action.RECREATE, _written(finding)))
+
+
+def _held_by(unit: UnitId, answer: Rejection, view: View) -> UnitId | None:
+    """What goes before this unit is made, and may hold until then what the unit was refused for: two objects of one
+    kind cannot have the same node port, address or host name. Asked again once that is gone."""
+    if answer.kind not in {RejectionKind.INVALID, RejectionKind.ADMISSION}:
+        return None
+    kind = (unit.cluster, unit.group, unit.kind)
+    return next((f for f in sorted(view.first) if (f.cluster, f.group, f.kind) == kind), None)
 
 
 def _of_quota(answer: Rejection) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -13,7 +13,6 @@ from gitopsd.execution.sweep import survey, suspicious
 from gitopsd.model.audit import Actor, ActorKind, AuditEvent
 from gitopsd.model.errors import CommitError, EnvironmentFault, NeedsPerson, Problem
 from gitopsd.model.ids import UnitId
-from gitopsd.model.live import LiveObject
 from gitopsd.model.memory import Attempt, Good, HoldReason, Memory, Quarantined
 from gitopsd.model.plan import Change, Plan
 from gitopsd.model.ports import Probe
@@ -29,6 +28,7 @@ from gitopsd.stack.ledger import Ledger
 from gitopsd.stack.pipeline import Ask, Pipeline, Planned, good_ask
 from gitopsd.stack.recover import recover
 from gitopsd.stack.runner import Ended, Order, Runner
+from gitopsd.stack.tracked import Tracked
 
 log = structlog.get_logger("gitopsd.stack")
 
@@ -67,6 +67,7 @@ class StackWorker:
         self.facts = Facts(ledger, publish)
         self.clocks = GateClocks()
         self.runner = Runner(ledger, self.facts, attention, probe, self.clocks)
+        self.tracked = Tracked(ledger, pipeline.cluster)
         self._suspects: frozenset[UnitId] = frozenset()
         self._trouble = ""
         self._rewound = ""
@@ -307,11 +308,12 @@ class StackWorker:
         scope = self._suspects | uncertain
         planned = self.pipeline.plan(target, self.ledger.state, at=self.ledger.now(), scope=scope, drifted=scope)
         self._suspects = frozenset()
-        self._account_for(uncertain - set(planned.desired.units))
+        wanted = planned.desired.units
+        self.tracked.account_for(scope - set(wanted), wanted)
         self.facts.drift(drift_of(planned.plan))
         if planned.plan.empty or target.spec.drift is DriftMode.REPORT:
-            self._take_note(planned)
-            self._account_for({c.unit for c in planned.plan.applies()})
+            self.tracked.take_note(planned)
+            self.tracked.account_for({c.unit for c in planned.plan.applies()}, wanted)
             return _AGAIN
         ended = self._run(RunKind.HEAL, target, planned)
         if ended.run.verdict is Verdict.FAILED:
@@ -319,19 +321,6 @@ class StackWorker:
         if ended.run.verdict is Verdict.GOOD:
             self.facts.drift({})
         return self._after(ended)
-
-    def _account_for(self, units: Collection[UnitId]) -> None:
-        """Look at tracked units that nothing is to be done about now: they are there, or they are gone."""
-        record, there, gone = self.ledger.record, [], []
-        for unit, base in record.baselines(self.name).items():
-            if unit not in units:
-                continue
-            live = self.pipeline.cluster(unit.cluster).get(unit)
-            if isinstance(live, LiveObject) and live.uid == base.uid:
-                there.append(replace(base, certain=True, digest="", resource_version=live.resource_version))
-            else:
-                gone.append(unit)
-        record.rebase(self.name, there, gone)
 
     # ------------------------------------------------------------ drift
 
@@ -352,20 +341,9 @@ class StackWorker:
         seen = survey(clusters, desired, self.ledger.clock.now())
         self.facts.see(seen.health)
         self.ledger.note_jobs(seen.jobs, clusters)
-        self._tidy_postponed()
+        self.tracked.tidy()
         if not self._suspects:
             self.facts.drift({})
-
-    def _tidy_postponed(self) -> None:
-        """Forget postponed deletions of what is gone by now."""
-        state = self.ledger.state
-        left = tuple(
-            p for p in state.postponed if isinstance(self.pipeline.cluster(p.unit.cluster).get(p.unit), LiveObject)
-        )
-        if left != state.postponed:
-            gone = [p.unit for p in state.postponed if p not in left]
-            self.ledger.record.rebase(self.name, [], gone)
-            self.ledger.record.set_postponed(self.name, left)
 
     # ------------------------------------------------------------ shared by all runs
 
@@ -373,21 +351,14 @@ class StackWorker:
         good = self.ledger.memory.good
         return good_ask(self.pipeline, self.ledger.source, self.name, good[0]) if good else None
 
-    def _take_note(self, planned: Planned) -> None:
-        """What planning found out needs no write to the cluster, but from now on we know it."""
-        gone = [left.unit for left in planned.plan.forget]
-        if planned.equal or gone:
-            events = [self.ledger.event("forget", unit=str(f.unit), detail=f.reason) for f in planned.plan.forget]
-            self.ledger.record.rebase(self.name, planned.equal, gone)
-            self.ledger.record.audit(events)
-        self._postpone(planned.plan)
-
     def _run(self, kind: RunKind, ask: Ask, planned: Planned, *, undoes: str = "") -> Ended:
         """Carry out a plan whose effects nothing stands against any more."""
-        self._take_note(planned)
+        self.tracked.take_note(planned)
+        if kind is RunKind.DEPLOY:  # the other kinds do not look at what is no longer wanted
+            self.tracked.postpone(planned.plan)
         touched = {u.cluster for u in planned.desired.units} | {c.unit.cluster for c in planned.plan.changes()}
         clusters = self.pipeline.clusters(touched | set(ask.spec.clusters))
-        return self.runner.run(
+        ended = self.runner.run(
             Order(
                 kind=kind,
                 spec=ask.spec,
@@ -399,13 +370,8 @@ class StackWorker:
                 suspects=self._suspected(ask) if kind is RunKind.DEPLOY else (),
             )
         )
-
-    def _postpone(self, plan: Plan) -> None:
-        """Remember deletions that wait, each with the time at which it began to."""
-        since = {p.unit: p.since for p in self.ledger.state.postponed}
-        now = self.ledger.now()
-        waiting = tuple(replace(p, since=since.get(p.unit) or now) for p in plan.postponed)
-        self.ledger.record.set_postponed(self.name, waiting)
+        self.tracked.note_orphans(ended.run.id)
+        return ended
 
     def _suspected(self, ask: Ask) -> tuple[str, ...]:
         """The commits that came since the good one: what broke is in one of them."""
