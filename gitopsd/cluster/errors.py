@@ -78,6 +78,9 @@ class Trouble(Enum):
     TRANSIENT = auto()
 
 
+_PREAMBLE = re.compile(r"failed to [a-z ]+ \([^()]*\): ")
+"""How the server introduces a schema error: with the object's name again, and words about its own machinery."""
+
 _BY_CODE = {
     400: RejectionKind.SCHEMA,
     409: RejectionKind.CONFLICT,
@@ -126,7 +129,7 @@ def readable(refusal: Refusal) -> str:
         named = [f for f in refusal.fields if f not in text]
         text = f"{', '.join(named)}: {text}" if named else text
     else:
-        text = " ".join(refusal.message.split())
+        text = _PREAMBLE.sub("", " ".join(refusal.message.split()))
     return _shorten(text or f"HTTP {refusal.code}" + (f" {refusal.reason}" if refusal.reason else ""), LONGEST)
 
 
