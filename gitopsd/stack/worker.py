@@ -309,7 +309,8 @@ class StackWorker:
         planned = self.pipeline.plan(target, self.ledger.state, at=self.ledger.now(), scope=scope, drifted=scope)
         self._suspects = frozenset()
         wanted = planned.desired.units
-        self.tracked.account_for(scope - set(wanted), wanted)
+        planned_for = {*planned.plan.equal, *(c.unit for c in planned.plan.applies())}
+        self.tracked.account_for(scope - planned_for, wanted)  # finished Jobs, too, of which no plan says anything
         self.facts.drift(drift_of(planned.plan))
         if planned.plan.empty or target.spec.drift is DriftMode.REPORT:
             self.tracked.take_note(planned)
