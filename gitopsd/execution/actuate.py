@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gitopsd.execution.contents import foreign_content
+from gitopsd.execution.contents import content
 from gitopsd.execution.session import Session
 from gitopsd.kinds.marks import PART_OF_LABEL, TRACKING_ANNOTATION, is_ours
 from gitopsd.model.errors import EnvironmentFault, Problem
@@ -205,9 +205,9 @@ def _why_keep(session: Session, change: Change, live: LiveObject) -> str:
         owner = live.owner_references[0]
         return f"{owner.get('kind')} {owner.get('name')} owns it"
     if session.kind is RunKind.ROLLBACK:
-        foreign = foreign_content(session.cluster(change.unit), live, session.applysets[change.unit.cluster])
-        if foreign:
-            return f"others have put something into it: {foreign}"
+        found = content(session.cluster(change.unit), live)
+        if found:
+            return f"it is not empty: {found} would go along"
     return ""
 
 

@@ -1,0 +1,53 @@
+"""SEMANTICS 13: a lost state directory is rebuilt from the parent without a write to any object."""
+
+from __future__ import annotations
+
+import pytest
+
+from gitopsd.model.memory import Baseline
+from tests.scenarios.harness import STACK, World
+from tests.scenarios.outcome import audit_findings, difference, members, outcome
+from tests.scenarios.stories import STORIES, Story
+
+
+def known(baselines: dict[object, Baseline]) -> dict[str, str]:
+    return {str(unit): base.digest for unit, base in baselines.items()}
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda s: s.name)
+def test_a_lost_state_directory_costs_no_write(story: Story, world: World) -> None:
+    story.before(world)
+    story.act(world)
+    wanted, objects = outcome(world), dict(world.server.objects)
+    writes = len(world.server.writes)
+    world.restart(lose_state=True)
+    world.settle(sweep=True)
+    world.settle(sweep=True)
+    assert world.server.writes[writes:] == []
+    assert world.server.objects == objects
+    assert set(world.sqlite.baselines(STACK)) == members(world)
+    found = difference(wanted, outcome(world))
+    assert not [line for line in found if not line.startswith("inventory")], found
+    assert [line for line in found if "False" in line] == []
+    assert audit_findings(world.state_dir) == []
+
+
+def test_afterwards_an_unchanged_commit_makes_no_run_and_the_next_change_only_what_changed(world: World) -> None:
+    story = STORIES[1]
+    story.before(world)
+    world.restart(lose_state=True)
+    world.settle()
+    runs, writes = len(world.runs), len(world.server.writes)
+    world.settle(sweep=True)
+    assert len(world.runs) == runs
+    story.act(world)
+    assert world.verdicts[-1] == ("deploy", "good")
+    touched = {str(unit) for _, unit in world.server.writes[writes:]}
+    assert touched == {
+        "ConfigMap/web/settings",
+        "ConfigMap/web/added",
+        "ConfigMap/web/leaving",
+        "Deployment.apps/web/app",
+        "Deployment.apps/web/second",
+        "Deployment.apps/web/third",
+    }
