@@ -43,6 +43,7 @@ class SqliteRecord:
         self._path = state_dir / STATE_DB
         self._lock = threading.RLock()
         self._inventory = Inventory()
+        self._states: dict[str, StackState | None] = {}  # what was read since the last write
         self._directory_lock = DirectoryLock(state_dir, clock.now())
         try:
             with faults(self._path):
@@ -87,7 +88,9 @@ class SqliteRecord:
 
     def state(self, stack: str) -> StackState | None:
         with self._reading() as db:
-            return queries.state(db, stack)
+            if stack not in self._states:
+                self._states[stack] = queries.state(db, stack)
+            return self._states[stack]
 
     def stacks(self) -> tuple[str, ...]:
         """Every stack that this host remembers, by name."""
@@ -236,6 +239,7 @@ class SqliteRecord:
         will not take stays in the outbox and fails nobody: the entries are safe, and the next transaction tries again.
         """
         with self._lock, faults(self._path):
+            self._states.clear()
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 made = self._journal.chain(events)
