@@ -135,19 +135,21 @@ def _list_replacements(live: Any, wanted: Any, path: str) -> list[dict[str, Any]
 def _clear_the_way(session: Session, change: Change) -> None:
     """Delete what cannot be changed in place and wait until it is gone. Raises EnvironmentFault if it stays."""
     cluster = session.cluster(change.unit)
-    live = cluster.get(change.unit)
-    if isinstance(live, Absence) or live.uid != change.live_uid:
-        return  # a try before this one has deleted it already
-    if not live.terminating:
-        cluster.delete(change.unit, uid=live.uid, resource_version=live.resource_version)
-    if not _wait_gone(session, change.unit, live.uid):
+    for _ in range(DELETE_TRIES):
+        live = cluster.get(change.unit)
+        if isinstance(live, Absence) or live.uid != change.live_uid:
+            return  # a try before this one has deleted it already
+        if not live.terminating:
+            answer = cluster.delete(change.unit, uid=live.uid, resource_version=live.resource_version)
+            if answer is Deletion.CHANGED:
+                continue
+        if _wait_gone(session, change.unit, live.uid):
+            return
+        remedy = f"look at its finalizers: {_finalizers(live)}"
         raise EnvironmentFault(
-            Problem(
-                "is to be made anew, but its deletion does not end",
-                unit=str(change.unit),
-                remedy=f"look at its finalizers: {_finalizers(live)}",
-            )
+            Problem("is to be made anew, but its deletion does not end", unit=str(change.unit), remedy=remedy)
         )
+    raise _outwritten(change.unit)
 
 
 def _wait_gone(session: Session, unit: UnitId, uid: str, patience: float = DELETE_PATIENCE) -> bool:
@@ -175,16 +177,11 @@ def _delete(session: Session, change: Change) -> Effect:
     cluster = session.cluster(change.unit)
     for _ in range(DELETE_TRIES):
         live = cluster.get(change.unit)
-        if live is Absence.KIND_UNSERVED:
-            raise EnvironmentFault(
-                Problem("its kind is not served now, so it cannot be deleted", unit=str(change.unit))
-            )
         if isinstance(live, Absence):
-            return _gone(session, change, "was gone already")
+            return _gone_already(session, change, live)
         kept = _why_keep(session, change, live)
         if kept:
-            session.leave(change.unit, kept)
-            return Effect(session.outcome(change, Result.KEPT, kept, live), forget=True)
+            return _kept(session, change, live, kept)
         if live.terminating:
             return _terminating(session, change, live)
         answer = cluster.delete(change.unit, uid=live.uid, resource_version=live.resource_version)
@@ -192,7 +189,11 @@ def _delete(session: Session, change: Change) -> Effect:
             return _gone(session, change, "")
         if answer is Deletion.TERMINATING:
             return _terminating(session, change, live)
-    raise EnvironmentFault(Problem("somebody writes it faster than it can be deleted", unit=str(change.unit)))
+    raise _outwritten(change.unit)
+
+
+def _outwritten(unit: UnitId) -> EnvironmentFault:
+    return EnvironmentFault(Problem("somebody writes it faster than it can be deleted", unit=str(unit)))
 
 
 def _why_keep(session: Session, change: Change, live: LiveObject) -> str:
@@ -209,6 +210,13 @@ def _why_keep(session: Session, change: Change, live: LiveObject) -> str:
         if found:
             return f"it is not empty: {found} would go along"
     return ""
+
+
+def _gone_already(session: Session, change: Change, absence: Absence) -> Effect:
+    if absence is Absence.KIND_UNSERVED:
+        problem = Problem("its kind is not served now, so nobody knows whether it is there", unit=str(change.unit))
+        raise EnvironmentFault(problem)
+    return _gone(session, change, "was gone already")
 
 
 def _gone(session: Session, change: Change, detail: str) -> Effect:
@@ -240,7 +248,9 @@ def _release(session: Session, change: Change) -> Effect:
     cluster = session.cluster(change.unit)
     live = cluster.get(change.unit)
     if isinstance(live, Absence):
-        return _gone(session, change, "was gone already")
+        return _gone_already(session, change, live)
+    if not is_ours(live, session.spec.name, session.applysets[change.unit.cluster]):
+        return _kept(session, change, live, "it does not carry this stack's marks")
     known = next((d for d in session.dirty_before if d.unit == change.unit), None)
     if known is not None and known.before is not None:
         # Applying the former values with our own manager also removes what else we had added, the marks included.
@@ -248,12 +258,20 @@ def _release(session: Session, change: Change) -> Effect:
         detail = "left in place with its former values"
     else:
         answer = _unmark(session, change.unit, live)
-        detail = "left in place; its former values are not known"
-        session.leave(change.unit, detail)
+        detail = "left in place; its former values are not known" if session.best_effort else "handed over as it is"
+        if session.best_effort:
+            session.leave(change.unit, detail)
     if isinstance(answer, Rejection):
         return Effect(session.outcome(change, Result.REFUSED, answer.message, live))
     released = session.dirty(change, created=False, uid=live.uid)
     return Effect(session.outcome(change, Result.KEPT, detail, live), forget=True, dirty=released)
+
+
+def _kept(session: Session, change: Change, live: LiveObject, reason: str) -> Effect:
+    """Left alone. It is tracked no longer if it is not the stack's, as the plan took it to be."""
+    session.leave(change.unit, reason)
+    ours = is_ours(live, session.spec.name, session.applysets[change.unit.cluster])
+    return Effect(session.outcome(change, Result.KEPT, reason, live), forget=not ours or live.uid != change.live_uid)
 
 
 def _unmark(session: Session, unit: UnitId, live: LiveObject) -> LiveObject | Absence | Rejection:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
+
 from gitopsd.config.stackfile import load_stacks
 from gitopsd.execution.preflight import preflight
 from gitopsd.kinds.marks import applyset_id, parent_name
-from gitopsd.model.errors import CommitError, EnvironmentFault, NeedsPerson, Problem
+from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, Catalog, LiveObject
 from gitopsd.model.memory import Baseline, Good, StackState
@@ -24,6 +26,8 @@ from gitopsd.planning.resolve import resolve
 from gitopsd.planning.select import select
 from gitopsd.render import Renderer
 from gitopsd.stack.places import placed
+
+log = structlog.get_logger("gitopsd.stack")
 
 NO_REVISION = Revision("", Person(""), Person(""), "", "before the first deploy")
 """What a failed first deploy goes back to."""
@@ -207,7 +211,7 @@ class Pipeline:
             baselines,
             state,
             removals_live=self._live([b.unit for b in selection.remove]),
-            claims=self._claims(ask.spec.name),
+            claims=self._heirs(ask, selection.remove) | self._claims(ask.spec.name),
             applysets=applysets,
         )
         return Planned(desired, plan, _equal(plan, desired, findings, at))
@@ -243,6 +247,22 @@ class Pipeline:
         return {
             unit: other for other in self.record.stacks() if other != stack for unit in self.record.baselines(other)
         }
+
+    def _heirs(self, ask: Ask, removed: Collection[Baseline]) -> dict[UnitId, str]:
+        """Which other stacks of the commit ask for what this one gives up: they get it as it is. A stack that cannot be
+        rendered asks for nothing; it is held itself."""
+        units = {b.unit for b in removed}
+        heirs: dict[UnitId, str] = {}
+        for spec in self.specs(ask.spec.source, ask.commit) if units else ():
+            if spec.name == ask.spec.name:
+                continue
+            try:
+                wanted = self.desired(self.ask(spec.source, spec.name, ask.commit)).units
+            except GitopsdError as error:
+                log.warning("another stack of the commit is not asked what it wants", stack=spec.name, why=str(error))
+                continue
+            heirs |= dict.fromkeys(units & wanted.keys(), spec.name)
+        return heirs
 
 
 def _equal(plan: Plan, desired: Desired, findings: Mapping[UnitId, Finding], at: str) -> tuple[Baseline, ...]:
