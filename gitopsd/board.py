@@ -9,9 +9,9 @@ from threading import Lock
 import structlog
 
 from gitopsd.clock import SystemClock
-from gitopsd.execution.session import timestamp
 from gitopsd.model.errors import GitopsdError
 from gitopsd.model.status import DaemonInfo, StackFacts
+from gitopsd.model.times import timestamp
 from gitopsd.record.statusfile import write_status
 from gitopsd.views.status import status_document
 
@@ -43,6 +43,6 @@ class StatusBoard:
     def _write(self) -> None:
         facts = [self._stacks[name] for name in sorted(self._stacks)]
         try:
-            write_status(self.path, status_document(self.daemon, facts, at=timestamp(SystemClock())))
+            write_status(self.path, status_document(self.daemon, facts, at=timestamp(SystemClock().now())))
         except GitopsdError as error:  # what is shown must never stop what is done
             log.error("status not written", path=str(self.path), error=str(error))

@@ -17,7 +17,6 @@ from gitopsd.assembly import make_pipeline, read_record
 from gitopsd.board import StatusBoard
 from gitopsd.clock import SystemClock
 from gitopsd.config.host import HostConfig
-from gitopsd.execution.session import timestamp
 from gitopsd.model.audit import AuditEvent
 from gitopsd.model.errors import EnvironmentFault, GitopsdError, UsageError
 from gitopsd.model.memory import Memory, StackState
@@ -25,6 +24,7 @@ from gitopsd.model.plan import Plan
 from gitopsd.model.ports import Source
 from gitopsd.model.spec import StackSpec
 from gitopsd.model.status import DaemonInfo
+from gitopsd.model.times import timestamp
 from gitopsd.probe import HttpProbe
 from gitopsd.record import SqliteRecord, open_record
 from gitopsd.stack.actor import Actor
@@ -79,7 +79,7 @@ class App:
         try:
             ask = pipeline.ask(spec.source, spec.name, commit)
             known = state or StackState(Memory(spec.name, self.config.instance, spec.source))
-            return pipeline.plan(ask, known, at=timestamp(self.clock)).plan
+            return pipeline.plan(ask, known, at=timestamp(self.clock.now())).plan
         except GitopsdError as error:
             return error
 
@@ -127,7 +127,7 @@ class App:
             for notice in record.notices:
                 log.warning("record", notice=notice)
             pipeline = stack.enter_context(make_pipeline(self.config, record))
-            info = DaemonInfo(True, os.getpid(), __version__, timestamp(self.clock))
+            info = DaemonInfo(True, os.getpid(), __version__, timestamp(self.clock.now()))
             board = StatusBoard(self.config.runtime_dir / "status.json", info)
             stack.callback(board.close)
             record.audit(

@@ -63,9 +63,13 @@ class GateClocks:
     watches: dict[tuple[UnitId, str], Watch] = field(default_factory=dict)
 
     def watch(self, unit: UnitId, digest: str, spec: GateSpec) -> Watch:
+        """The unit's watch at the start of a gate. One that had passed gets the time of this gate; else it goes on."""
         watch = self.watches.setdefault((unit, digest), Watch(spec.timeout, spec.stable_for))
+        if watch.passed:
+            watch.waited = 0.0
         watch.timeout, watch.stable_for, watch.sure = spec.timeout, spec.stable_for, 0
         return watch
 
     def reset(self) -> None:
+        """After a verdict: what is tried next gets its full time, though it be the same again."""
         self.watches.clear()

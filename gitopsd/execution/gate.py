@@ -24,6 +24,9 @@ log = structlog.get_logger("gitopsd.gate")
 FIRST_LOOK, SLOWEST_LOOK = 0.2, 1.0
 """Seconds between two looks at the cluster: quick at first, for most waves are healthy at once."""
 
+LONGEST_LOOK = 5.0
+"""Seconds of a look that count as gate time; in the rest of it the API server let us wait, and nothing was seen."""
+
 USABLE_KINDS = frozenset({"CustomResourceDefinition", "Namespace", "APIService"})
 """Kinds that others cannot even be sent without."""
 
@@ -43,13 +46,12 @@ class Gate:
         self.session, self.excused = session, excused
         self._blind = False
 
-    def watch(self, units: Iterable[UnitId], *, unfinished: Collection[str]) -> None:
-        """Return when everything watched is good; checks of components with more to come (`unfinished`) wait.
+    def watch(self, units: Iterable[UnitId], *, components: Collection[str]) -> None:
+        """Return when all of `units` that gate, and the checks of `components`, are good.
 
         Raises GateFailure, or Interrupted: a gate is a safe point.
         """
         watched = {u: w for u in units if (w := self._watch(u)) is not None}
-        components = {self.session.units[u].component for u in watched} - set(unfinished)
         checks = {
             check: Watch(c.gate.timeout, c.gate.stable_for)
             for c in self.session.spec.components
@@ -75,6 +77,14 @@ class Gate:
         seen = self.session.through_faults(lambda: look(self.session, gating), interruptible=True)
         return {u: self.session.units[u].order for u, found in seen.items() if found.health in SETTLED}
 
+    def green_now(self) -> set[str]:
+        """The components that have checks, all of which are good at this moment."""
+        return {
+            c.name
+            for c in self.session.spec.components
+            if c.gate.checks and all(self.session.probe(check).health in SETTLED for check in c.gate.checks)
+        }
+
     # ------------------------------------------------------------ the loop
 
     def _watch(self, unit: UnitId) -> Watch | None:
@@ -90,13 +100,14 @@ class Gate:
     def _until_good(self, units: Mapping[UnitId, Watch], checks: Mapping[HttpCheck, Watch]) -> None:
         if not units and not checks:
             return
-        delay, last_look = FIRST_LOOK, None
+        delay, last_look, clock = FIRST_LOOK, None, self.session.clock
         while True:
             self.session.safe_point()
+            asked, pauses = clock.monotonic(), self.session.pauses
             seen = self._look(list(units))
-            now = self.session.clock.monotonic()
-            elapsed = now - last_look if seen is not None and last_look is not None else 0.0
-            last_look = now if seen is not None else None
+            now = clock.monotonic()
+            elapsed = asked - last_look + min(now - asked, LONGEST_LOOK) if last_look is not None else 0.0
+            last_look = None
             if seen is not None:
                 self._take_in(units, seen, elapsed)
                 for check, watch in checks.items():
@@ -104,6 +115,7 @@ class Gate:
                 self._record(units, checks)
                 if self._verdict(units, checks):
                     return
+                last_look = now if pauses == self.session.pauses else None
             self.session.try_lease()
             self.session.attention.wait(delay)
             delay = min(delay * 1.5, SLOWEST_LOOK)
@@ -160,9 +172,9 @@ class Gate:
                 others = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
                 self.session.progress(f"waiting for {waiting[0]}{others}")
             self.session.observed.update(changed)
-            self.session.record.observed(
-                self.session.run,
-                [Observation(name, s.health, s.reason, s.message, s.final, at) for name, s in changed],
+            found = [Observation(name, s.health, s.reason, s.message, s.final, at) for name, s in changed]
+            self.session.through_faults(
+                lambda: self.session.record.observed(self.session.run, found), interruptible=True
             )
 
 

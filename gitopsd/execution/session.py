@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC
 from typing import TypeVar
 
 import structlog
@@ -20,6 +19,7 @@ from gitopsd.model.plan import Change
 from gitopsd.model.ports import Attention, Clock, Cluster, Effect, Interrupt, Probe, Record
 from gitopsd.model.run import Leftover, Outcome, Result, RunKind
 from gitopsd.model.spec import StackSpec
+from gitopsd.model.times import timestamp
 from gitopsd.model.units import Desired, Unit
 
 log = structlog.get_logger("gitopsd.run")
@@ -30,11 +30,6 @@ LEASE_RENEWAL = 20.0
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds between two tries while the environment is at fault in the middle of a run."""
-
-
-def timestamp(clock: Clock) -> str:
-    """The time of now as every record writes it: ISO 8601, UTC, whole milliseconds."""
-    return clock.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Interrupted(Exception):
@@ -77,6 +72,7 @@ class Session:
     job_done: Callable[[JobDone], None] = lambda _: None
     leftovers: list[Leftover] = field(default_factory=list)
     leased_at: float | None = None
+    pauses: int = 0
     observed: dict[str, Assessment] = field(default_factory=dict)
     unanswered: set[UnitId] = field(default_factory=set)
 
@@ -96,7 +92,7 @@ class Session:
         return self.clusters[unit.cluster]
 
     def now(self) -> str:
-        return timestamp(self.clock)
+        return timestamp(self.clock.now())
 
     # ------------------------------------------------------------ waiting
 
@@ -138,6 +134,7 @@ class Session:
                 result = work()
             except EnvironmentFault as fault:
                 log.warning("paused", stack=self.spec.name, run=self.run, fault=str(fault))
+                self.pauses += 1
                 self.paused(fault)
                 (self.safe_point if interruptible else self.stop_point)()
                 self.attention.wait(min(fault.retry_after or delay, LONGEST_PAUSE))

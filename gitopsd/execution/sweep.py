@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from gitopsd.kinds.builtin import gates
 from gitopsd.kinds.health import assess
@@ -13,6 +13,7 @@ from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, Assessment, Health, LiveObject, Workload
 from gitopsd.model.memory import Baseline, JobDone
 from gitopsd.model.ports import Cluster
+from gitopsd.model.times import timestamp
 from gitopsd.model.units import Desired
 
 
@@ -54,9 +55,8 @@ def survey(clusters: Mapping[str, Cluster], desired: Desired, now: datetime) -> 
     for name, cluster in clusters.items():
         seen |= cluster.workloads([u for u in gating if u.cluster == name])
     health = {unit: assess(unit, found, now) for unit, found in seen.items()}
-    at = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     jobs = tuple(
-        JobDone(u, job_digest(desired.units[u].manifest), at)
+        JobDone(u, job_digest(desired.units[u].manifest), timestamp(now))
         for u, found in health.items()
         if u.kind == "Job" and found.health is Health.HEALTHY
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,9 @@ log = structlog.get_logger("gitopsd.run")
 
 LAST: Order = (2**31, 0)
 """Beyond every wave."""
+
+SPREAD = 8
+"""Faults of the environment in one wave after which the rest of it waits: the cluster itself is away then."""
 
 NOT_YET = frozenset({RejectionKind.KIND_UNSERVED, RejectionKind.NAMESPACE_MISSING, RejectionKind.TERMINATING})
 """Refusals of a refinement that discovery's or a cache's delay explains."""
@@ -77,6 +80,7 @@ class _Executor:
             d.unit: d.order for d in dirty if not (session.best_effort and is_job(d.unit))
         }
         self.gate = Gate(session, excused)
+        self.green: set[str] = set()  # components whose checks were good before the prune
         changing = {c.unit for c in plan.changes()}
         self.ungated = {unit: order for unit, order in self.touched.items() if unit not in changing}
         # What a rollback plan cannot take back to the good revision fails it, but only after the rest was done.
@@ -95,9 +99,9 @@ class _Executor:
         self._pass_gate(LAST, frozenset())
         if self.plan.prune:
             self.session.safe_point()
-            before = self.gate.healthy_now()
+            healthy, self.green = self.gate.healthy_now(), self.gate.green_now()
             self._delete_all(self.plan.prune)
-            self.touched.update(before)
+            self.touched.update(healthy)
             self._pass_gate(LAST, frozenset())
 
     # ------------------------------------------------------------ one wave
@@ -123,9 +127,13 @@ class _Executor:
                 mark = self.session.through_faults(look, interruptible=True)
                 if mark is not None:
                     adopted[change.unit] = mark
-        self.session.keep_lease()
-        self.session.intend(changes, adopted)
+        self._journal(changes, adopted)
         self.touched.update({c.unit: c.order for c in changes})
+
+    def _journal(self, changes: Sequence[Change], adopted: Mapping[UnitId, Dirty]) -> None:
+        """The last word before effects. Nothing has happened yet, so that a newer commit may come instead."""
+        self.session.through_faults(self.session.keep_lease, interruptible=True)
+        self.session.through_faults(lambda: self.session.intend(changes, adopted), interruptible=True)
 
     def _refine(self, layer: Layer) -> None:
         """Ask the API server about what the preflight could not know yet; only values may have become known."""
@@ -152,12 +160,12 @@ class _Executor:
 
     def _perform(self, changes: Sequence[Change]) -> None:
         """Make changes in parallel; what the environment spoils is tried again until it has an outcome."""
-        left = [c for c in changes if not self._already_refused(c)]
+        left = [c for c in changes if c.unit not in self._given_up()]
         while left:
             left = self.session.through_faults(partial(self._attempt, left), interruptible=False)
 
-    def _already_refused(self, change: Change) -> bool:
-        return any(unit == change.unit for unit, _ in self.shortcomings)
+    def _given_up(self) -> set[UnitId | None]:
+        return {unit for unit, _ in self.shortcomings}
 
     def _attempt(self, changes: list[Change]) -> list[Change]:
         """Try every change once. Mutates `changes` to those without an outcome, and raises the fault of one of them."""
@@ -177,6 +185,8 @@ class _Executor:
                 self.session.keep_lease()
             except (GitopsdError, _Failed) as found:
                 ends.append(found)
+            if _hopeless(ends):  # what has not been sent yet is not sent any more
+                running = {future: change for future, change in running.items() if not future.cancel()}
         self.session.unanswered.update(change.unit for change in changes)
         if ends:  # a failure of the run weighs more than a pause of it
             raise min(ends, key=lambda end: isinstance(end, EnvironmentFault))
@@ -194,8 +204,7 @@ class _Executor:
 
     def _delete_all(self, changes: Sequence[Change]) -> None:
         """Delete in the order of the plan: neighbours of one order and kind together, everything else one by one."""
-        self.session.keep_lease()
-        self.session.intend(changes, {})
+        self._journal(changes, {})
         batch: list[Change] = []
         for change in changes:
             if batch and (batch[-1].order, batch[-1].unit.group_kind) != (change.order, change.unit.group_kind):
@@ -207,15 +216,22 @@ class _Executor:
     # ------------------------------------------------------------ gates
 
     def _pass_gate(self, upto: Order, later: set[str] | frozenset[str]) -> None:
-        watched = [unit for unit, order in self.touched.items() if order <= upto]
-        self._gate_failures(lambda: self.gate.watch(watched, unfinished=later))
+        self._watch([unit for unit, order in self.touched.items() if order <= upto], later, self.green)
 
     def _pass_earlier(self, order: Order, unfinished: set[str]) -> None:
         """What an earlier run left ungated in lower waves has to be healthy, too, before this wave starts."""
         earlier = [unit for unit, place in self.ungated.items() if place < order]
         for unit in earlier:
             del self.ungated[unit]
-        self._gate_failures(lambda: self.gate.watch(earlier, unfinished=unfinished))
+        self._watch(earlier, unfinished, set())
+
+    def _watch(self, units: Sequence[UnitId], unfinished: Collection[str], green: set[str]) -> None:
+        """Gate `units` and the checks of their components, which wait for those that have more to come (`unfinished`).
+        A unit that does not gate itself, as a ConfigMap, is judged by these checks alone."""
+        known = self.session.units
+        watched = [unit for unit in units if unit not in self._given_up()]
+        components = ({known[unit].component for unit in watched if unit in known} | green) - set(unfinished)
+        self._gate_failures(lambda: self.gate.watch(watched, components=components))
 
     def _gate_failures(self, work: Callable[[], None]) -> None:
         try:
@@ -230,6 +246,11 @@ class _Executor:
         self.shortcomings.append((unit, reason))
         if unit is not None:
             self.session.leave(unit, reason)
+
+
+def _hopeless(ends: Sequence[Exception]) -> bool:
+    """Whether the rest of a wave should not be tried now: the run is over, or it is not one object that is at fault."""
+    return len(ends) >= SPREAD or any(not isinstance(end, EnvironmentFault) for end in ends)
 
 
 def changes_of(wave: Wave) -> list[Change]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
 
 from gitopsd.model.audit import Actor, ActorKind, AuditEvent
 from gitopsd.model.memory import AuditHead
+from gitopsd.model.times import timestamp
 from gitopsd.record.blobs import printable
 
 FIELDS = (
@@ -72,11 +73,10 @@ class Verification:
 
 def entry(event: AuditEvent, *, time: datetime, head: AuditHead) -> dict[str, Any]:
     """The entry that follows `head`, with its number and hash."""
-    stamp = time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     who = event.actor
     made: dict[str, Any] = {
         "seq": head.seq + 1,
-        "time": stamp,
+        "time": timestamp(time),
         "actor": {"kind": who.kind.value, "name": printable(who.name), "email": printable(who.email)},
     }
     for name in FIELDS[3:-2]:

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import structlog
 
-from gitopsd.execution.session import timestamp
 from gitopsd.kinds.marks import TRACKING_ANNOTATION, tracking_id
 from gitopsd.model.audit import Actor, ActorKind, AuditEvent
 from gitopsd.model.errors import NeedsPerson, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Baseline, Hold, HoldReason, JobDone, Memory, StackState
 from gitopsd.model.ports import Clock, Cluster, Record
+from gitopsd.model.times import timestamp
 from gitopsd.stack import remember
 
 log = structlog.get_logger("gitopsd.stack")
@@ -38,7 +38,7 @@ class Ledger:
         return self.state.memory
 
     def now(self) -> str:
-        return timestamp(self.clock)
+        return timestamp(self.clock.now())
 
     def event(self, action: str, *, actor: Actor = DAEMON, **more: str) -> AuditEvent:
         return AuditEvent(actor=actor, action=action, stack=self.stack, **more)

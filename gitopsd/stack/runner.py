@@ -75,6 +75,8 @@ class Runner:
             finally:
                 self.facts.current = None
                 self.facts.progress = ""
+        if ended.run.verdict is not Verdict.SUPERSEDED:
+            self.clocks.reset()  # only what supersedes a run inherits its deadlines
         self._release(order)
         return ended
 
@@ -128,6 +130,7 @@ class Runner:
             undoes=order.undoes,
             plan=order.plan,
         )
+        ledger.lift(*remember.RUN_HOLDS)
         memory = replace(ledger.memory, runs=ledger.memory.runs + 1)
         if order.kind is RunKind.HEAL:
             memory = replace(memory, attempting=None)
@@ -200,12 +203,15 @@ class Runner:
         self.facts.publish()
 
     def _paused(self, fault: EnvironmentFault | None) -> None:
-        """The run waits for its environment, or (None) goes on."""
-        if fault is not None:
-            self.ledger.hold(HoldReason.BLOCKED, str(fault))
-        else:
-            self.ledger.lift(HoldReason.BLOCKED)
-        self.facts.publish()
+        """The run waits for its environment, or (None) goes on. If the record itself is at fault, the log says so."""
+        try:
+            if fault is not None:
+                self.ledger.hold(HoldReason.BLOCKED, str(fault))
+            else:
+                self.ledger.lift(HoldReason.BLOCKED)
+            self.facts.publish()
+        except EnvironmentFault as error:
+            log.error("hold not recorded", stack=self.ledger.stack, error=str(error))
 
     def _release(self, order: Order) -> None:
         """Give the leases back. They expire by themselves where that fails."""
