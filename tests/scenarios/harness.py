@@ -261,16 +261,39 @@ class World:
         server = shot.server.copy()
         return World(directory, self.source.copy(), server, Seconds(shot.seconds), dict(self.checks), self.cache)
 
+    def crash(self, number: int, *, sweep: bool = False) -> bool:
+        """Settle, but die right after the effect of this number; then start anew. False if it rests before that."""
+        left: list[Shot] = []
+
+        def after(write: int) -> None:
+            if write == number:
+                left.append(self.shot())
+                self.effects.dead = True
+                raise Killed
+
+        self.effects.writes.clear()
+        self.effects.after_write = after
+        try:
+            self.settle(sweep=sweep)
+        except Killed:
+            self._begin_on(left[0].files)
+            return True
+        self.effects.after_write = lambda _number: None
+        return False
+
     def restart(self, *, lose_state: bool = False) -> None:
         """End the process at rest and start it again, if need be on an empty disk."""
+        self.sqlite.close()
+        kept = {} if lose_state else {p.name: p.read_bytes() for p in self.state_dir.iterdir() if p.name != "lock"}
+        self._begin_on(kept)
+
+    def _begin_on(self, files: Mapping[str, bytes]) -> None:
         self.close()
-        old = self.state_dir
-        kept = {} if lose_state else {p.name: p.read_bytes() for p in old.iterdir() if p.name != "lock"}
-        self.state_dir = self.directory / f"state-{self.starts + 1}"
-        self.state_dir.mkdir(mode=0o700)
-        for name, content in kept.items():
-            (self.state_dir / name).write_bytes(content)
-        shutil.rmtree(old)
+        shutil.rmtree(self.state_dir)
+        state_dir = self.directory / f"state-{self.starts + 1}"
+        state_dir.mkdir(mode=0o700)
+        for name, content in files.items():
+            (state_dir / name).write_bytes(content)
         self._start()
 
     # ------------------------------------------------------------ what is known

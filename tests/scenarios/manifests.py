@@ -26,11 +26,16 @@ def stack_file(*components: Mapping[str, Any], **spec: Any) -> str:
 
 
 def commit(
-    components: Mapping[str, list[Object]], *, waves: Mapping[str, int] | None = None, **spec: Any
+    components: Mapping[str, list[Object]],
+    *,
+    waves: Mapping[str, int] | None = None,
+    gate: Mapping[str, Any] | None = None,
+    **spec: Any,
 ) -> dict[str, str]:
     """The files of a commit: one directory a component, in waves 0, 10, 20, ... in their order unless told."""
     chosen = waves or {name: 10 * place for place, name in enumerate(components)}
-    files = {"gitopsd.yaml": stack_file(*({"name": n, "wave": chosen[n]} for n in components), **spec)}
+    more = {"gate": dict(gate)} if gate else {}
+    files = {"gitopsd.yaml": stack_file(*({"name": n, "wave": chosen[n], **more} for n in components), **spec)}
     for name, objects in components.items():
         files[f"{name}/README.md"] = "keeps the directory"
         for made in objects:
