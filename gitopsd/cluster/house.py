@@ -44,10 +44,12 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An object as it is now, with the server's clock at that moment (the `Date` of its answer)."""
+    """An object with the server's clock at the moment of its answer (`Date`). `remembered`: as we wrote it last, which
+    somebody may have changed since."""
 
     body: Mapping[str, Any]
     date: str = ""
+    remembered: bool = False
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -65,6 +67,12 @@ class House:
 
     def __init__(self, connection: Connection, access: Access) -> None:
         self._connection, self._access = connection, access
+        self._written: dict[tuple[str, str], Found] = {}
+
+    def recall(self, shelf: Shelf, name: str) -> Found | None:
+        """The object as we wrote it last, if we did: a replacement of it fails if it has changed since. That answer is
+        given once; the next is what `read` says."""
+        return self._written.pop((shelf.path, name), None) or self.read(shelf, name)
 
     def read(self, shelf: Shelf, name: str) -> Found | None:
         """None if there is no such object (or no such namespace: the answer is the same)."""
@@ -84,6 +92,8 @@ class House:
             self._create_namespace(shelf.namespace)
             reply = self._post(shelf, body)
             refusal = read_refusal(reply.status, reply.json())
+        if reply.ok:
+            self._remember(shelf, name, reply)
         if reply.ok or reply.status == 409:
             return reply.ok
         raise self._fault(shelf, ("create",), name, refusal)
@@ -92,11 +102,15 @@ class House:
         """Replace the object whose resourceVersion the body carries. False: it has changed (or gone) since."""
         reply = self._connection.send(Request("PUT", f"{shelf.path}/{name}", _QUERY, body))
         if reply.ok:
+            self._remember(shelf, name, reply)
             return True
         refusal = read_refusal(reply.status, reply.json())
         if refusal.code == 409 or refusal.not_found:
             return False
         raise self._fault(shelf, ("update",), name, refusal)
+
+    def _remember(self, shelf: Shelf, name: str, reply: Reply) -> None:
+        self._written[shelf.path, name] = Found(reply.object(), reply.headers.get("Date", ""), remembered=True)
 
     def _post(self, shelf: Shelf, body: Mapping[str, Any]) -> Reply:
         # Repeatable: a lost answer shows as a 409, and the caller then reads what is there.

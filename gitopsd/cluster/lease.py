@@ -48,7 +48,7 @@ class Leases:
         """Give it back if it is this instance's; otherwise nothing happens."""
         name = parent_name(stack)
         for _ in range(_TRIES):
-            found = self._house.read(self._shelf, name)
+            found = self._house.recall(self._shelf, name)
             if found is None or (found.body.get("spec") or {}).get("holderIdentity") != instance:
                 return
             spec = {key: value for key, value in found.body["spec"].items() if key != "holderIdentity"}

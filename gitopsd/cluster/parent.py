@@ -48,14 +48,17 @@ class Parents:
         """
         name = marks.parent_name(memory.stack)
         for _ in range(_TRIES):
-            found = self._house.read(self._shelf, name)
+            found = self._house.recall(self._shelf, name)
             wanted = self._wanted(memory, found)
             if found is None:
                 if self._house.create(self._shelf, name, wanted):
                     return
                 continue
             self._may_replace(memory, self._memory(memory.stack, found))
-            if _same(found.body, wanted) or self._house.replace(self._shelf, name, wanted):
+            if _same(found.body, wanted):
+                if not found.remembered:
+                    return
+            elif self._house.replace(self._shelf, name, wanted):
                 return
         raise self._connection.fault(f"ConfigMap {self._place(memory.stack)} is changed all the time by somebody else")
 

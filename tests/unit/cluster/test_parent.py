@@ -85,12 +85,42 @@ def test_a_writer_in_between_is_noticed(tmp_path: Path) -> None:
         etcd.store({**etcd.body, "data": data})
 
     etcd = Etcd()
+    with FakeServer(etcd) as server:
+        where = settings(kubeconfig(tmp_path / "k", server.url))
+        with connect(where) as first:
+            first.save_memory(MEMORY)
+        etcd.between = newer
+        with connect(where) as api, pytest.raises(EnvironmentFault, match="generation 9, newer than this host's 5"):
+            api.save_memory(replace(MEMORY, generation=5))
+        assert etcd.version == 2
+
+
+def test_a_writer_since_our_last_write_is_noticed(tmp_path: Path) -> None:
+    etcd = Etcd()
     with FakeServer(etcd) as server, connect(settings(kubeconfig(tmp_path / "k", server.url))) as api:
         api.save_memory(MEMORY)
-        etcd.between = newer
+        assert etcd.body is not None
+        etcd.store({**etcd.body, "data": {**etcd.body["data"], "generation": "9"}})
         with pytest.raises(EnvironmentFault, match="generation 9, newer than this host's 5"):
             api.save_memory(replace(MEMORY, generation=5))
         assert api.load_memory("shop") == replace(MEMORY, generation=9)
+
+
+def test_what_we_wrote_ourselves_is_not_read_again(tmp_path: Path) -> None:
+    etcd = Etcd()
+    with FakeServer(etcd) as server, connect(settings(kubeconfig(tmp_path / "k", server.url))) as api:
+        for generation in (4, 5, 6):
+            api.save_memory(replace(MEMORY, generation=generation))
+        assert [asked.method for asked in server.asked] == ["GET", "POST", "PUT", "PUT"]
+
+
+def test_a_parent_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
+    etcd = Etcd()
+    with FakeServer(etcd) as server, connect(settings(kubeconfig(tmp_path / "k", server.url))) as api:
+        api.save_memory(MEMORY)
+        etcd.body = None
+        api.save_memory(MEMORY)
+        assert api.load_memory("shop") == MEMORY
 
 
 def test_a_write_whose_answer_is_lost_is_not_taken_for_somebody_elses(tmp_path: Path) -> None:
