@@ -52,6 +52,7 @@ class GitSource:
         self._head_ref = f"refs/remotes/{place}/{settings.branch}"
         self._listings: OrderedDict[str, Listing] = OrderedDict()
         self._listings_lock = threading.Lock()
+        self._seen: set[str] = set()  # commits that were here after the last fetch, which alone takes any away
 
     @property
     def name(self) -> str:
@@ -68,6 +69,7 @@ class GitSource:
             if fault is not None:
                 raise self._branch_missing(accesses)
             self._mirror.settle(self._head_ref, lock)
+            self._seen = set()
             head = self.head()
         if head is None:
             raise self._error(GitFault(FaultKind.DAMAGED, "git fetched the branch, but the mirror does not have it"))
@@ -92,6 +94,7 @@ class GitSource:
     def _download(self, remote_ref: str, ref: str, accesses: Sequence[Access], lock: int) -> GitFault | None:
         """Fetch one ref; the fault if the remote has no such ref, and an exception for every other failure."""
         self._mirror.prepare()
+        self._seen = set()
         fault = self._ask(remote_ref, ref, accesses, lock)
         if fault is not None and fault.kind is FaultKind.DAMAGED:
             if self._mirror.verify():
@@ -156,7 +159,10 @@ class GitSource:
         return self._mirror.refs(self._head_ref).get(self._head_ref)
 
     def has(self, commit: str) -> bool:
-        return is_object_id(commit) and commit in self._mirror.present([commit])
+        seen = self._seen
+        if commit not in seen and is_object_id(commit):
+            seen.update(self._mirror.present([commit]))
+        return commit in seen
 
     def resolve(self, name: str) -> str:
         """The full id of a commit of the mirror, from its id, the first digits of its id, or the name of the branch.
@@ -228,6 +234,7 @@ class GitSource:
         generation = self._mirror.generation
         finished = self._mirror.read_git().run(*arguments, stdin=stdin)
         if not finished.ok:
+            self._seen = set()
             if finished.timed_out is None:
                 self._mirror.suspect(generation, last_line(finished.err))
             raise self._mirror.failed(finished)
