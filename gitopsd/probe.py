@@ -12,7 +12,7 @@ TIMEOUT = urllib3.Timeout(connect=3.0, read=5.0)
 
 
 class HttpProbe:
-    """The `Probe` port over one connection pool. Redirects are answers of their own: they are not followed."""
+    """The `Probe` port; safe from several threads. Redirects are answers of their own: they are not followed."""
 
     def __init__(self) -> None:
         self._pool = urllib3.PoolManager(timeout=TIMEOUT, retries=False)
@@ -20,7 +20,7 @@ class HttpProbe:
     def __call__(self, check: HttpCheck) -> Assessment:
         try:
             answer = self._pool.request("GET", check.url, redirect=False, preload_content=False)
-            answer.release_conn()
+            answer.close()  # unread, however long it is; a connection with a rest of it in it serves nobody again
         except urllib3.exceptions.HTTPError as error:
             return Assessment(Health.PROGRESSING, "no answer", str(error))
         if answer.status != check.status:

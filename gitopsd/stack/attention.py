@@ -61,6 +61,7 @@ class StackAttention:
     def wait(self, seconds: float) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._news, timeout=seconds)
+            self._news = False  # once it has woken somebody: who cannot act on it now has to be able to wait on
 
     def _digest_at(self, commit: str) -> str | None:
         try:

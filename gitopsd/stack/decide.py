@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from gitopsd.model.memory import HoldReason, Memory
 from gitopsd.model.run import RunKind
-from gitopsd.model.spec import DriftMode, OnFailure
+from gitopsd.model.spec import OnFailure
 
 
 class Step(StrEnum):
@@ -34,7 +34,6 @@ class Situation:
     uncertain: bool = False
     drifted: bool = False
     on_failure: OnFailure = OnFailure.ROLLBACK
-    drift: DriftMode = DriftMode.HEAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,6 @@ def _quarantined(now: Situation, held: set[HoldReason]) -> Decision:
 def _heal(now: Situation) -> Decision | None:
     """Towards the good revision, if there is one: drift is healed also while a bad commit waits to be mended.
 
-    What is uncertain has to be looked at even where drift is only reported.
+    Where drift is only reported, the step ends with the report.
     """
-    wanted = now.uncertain or (now.drifted and now.drift is DriftMode.HEAL)
-    return Decision(Step.HEAL) if wanted and now.memory.good else None
+    return Decision(Step.HEAL) if (now.uncertain or now.drifted) and now.memory.good else None

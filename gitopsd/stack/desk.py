@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from gitopsd.model.errors import CommitError, GitopsdError
+from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson
 from gitopsd.stack.pipeline import Pipeline
 
 log = structlog.get_logger("gitopsd.source")
@@ -45,8 +45,11 @@ class Desk:
             log.warning("source not fetched", source=self.name, error=trouble)
         if head is not None and head != self._read:
             log.info("head", source=self.name, commit=head[:12])
-            self._unread = self._read_stacks(head)
-            self._read = head
+            try:
+                self._unread = self._read_stacks(head)
+                self._read = head
+            except EnvironmentFault as fault:  # the mirror does not answer now; the next look asks again
+                self._unread = str(fault)
         trouble = self._unread or trouble
         return Fetched(head, tuple(self.stacks), trouble)
 
@@ -55,7 +58,7 @@ class Desk:
             names = [spec.name for spec in self.pipeline.specs(self.name, head)]
         except CommitError as error:
             return f"commit {head[:12]}: {error}"
-        except GitopsdError as error:
+        except NeedsPerson as error:
             return str(error)
         taken = [name for name in names if self._owners.setdefault(name, self.name) != self.name]
         self.stacks += [name for name in names if name not in self.stacks and name not in taken]

@@ -86,7 +86,7 @@ class Pipeline:
     ) -> None:
         self.origins, self.renderer, self.record = origins, renderer, record
         self.cluster, self._namespaces = cluster, namespaces
-        self._rendered: OrderedDict[tuple[str, str], Desired] = OrderedDict()
+        self._rendered: dict[str, OrderedDict[str, Desired]] = {}  # by stack: each is at work in one thread only
 
     # ------------------------------------------------------------ from git
 
@@ -141,10 +141,10 @@ class Pipeline:
 
     def desired(self, ask: Ask) -> Desired:
         """The units that a commit asks for. Raises CommitError with every mistake of every component."""
-        key = (ask.spec.name, ask.commit)
-        if key in self._rendered:
-            self._rendered.move_to_end(key)
-            return self._rendered[key]
+        kept = self._rendered.setdefault(ask.spec.name, OrderedDict())
+        if ask.commit in kept:
+            kept.move_to_end(ask.commit)
+            return kept[ask.commit]
         source = self.source(ask.spec.source)
         documents = self.renderer.render(source.tree(ask.commit), ask.spec)
         revision = source.revision(ask.commit)
@@ -152,9 +152,9 @@ class Pipeline:
             desired = resolve(ask.spec, revision, ask.digest, documents, self._catalogs(ask.spec, refresh=False))
         except EnvironmentFault:  # a kind may have come since the clusters were last asked for theirs
             desired = resolve(ask.spec, revision, ask.digest, documents, self._catalogs(ask.spec, refresh=True))
-        self._rendered[key] = desired
-        while len(self._rendered) > RENDERS_KEPT * max(1, len(self.origins)):
-            self._rendered.popitem(last=False)
+        kept[ask.commit] = desired
+        while len(kept) > RENDERS_KEPT:
+            kept.popitem(last=False)
         return desired
 
     def _catalogs(self, spec: StackSpec, *, refresh: bool) -> dict[str, Catalog]:

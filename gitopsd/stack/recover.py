@@ -24,7 +24,8 @@ def recover(ledger: Ledger, cluster: Callable[[str], Cluster], applyset: Callabl
     state = ledger.state
     if state.intents:
         log.warning("looks after a crash", stack=ledger.stack, unknown=len(state.intents))
-    heals = {run.id for run in _open_runs(ledger) if run.kind is RunKind.HEAL}
+    runs = (ledger.record.run(name) for name in {intent.run for intent in state.intents})
+    heals = {run.id for run in runs if run is not None and run.kind is RunKind.HEAL}
     dirty: list[Dirty] = []
     baselines: list[Baseline] = []
     known = ledger.record.baselines(ledger.stack)
@@ -59,6 +60,8 @@ def _dirty(intent: Intent, live: LiveObject | Absence, *, mine: bool) -> Dirty |
         return _mark(intent, created=False, uid="") if removed else None
     if intent.action is Action.DELETE:
         return _mark(intent, created=False, uid=live.uid) if live.terminating else None
+    if intent.action is Action.CREATE and not mine:
+        return None  # somebody else made one of that name
     created = mine and live.uid != intent.live_uid and intent.action in {Action.CREATE, Action.RECREATE}
     return _mark(intent, created=created, uid=live.uid)
 

@@ -20,11 +20,11 @@ RUN_HOLDS = frozenset(
         HoldReason.APPROVAL,
         HoldReason.ROLLBACK_FAILED,
         HoldReason.FAILED,
-        HoldReason.SOURCE,
         HoldReason.INSTANCE,
     }
 )
-"""Holds that a run which gets as far as its first effect has overcome."""
+"""Holds that a run which gets as far as its first effect has overcome. A source that is away is not among them: what
+is rolled back meanwhile comes from the mirror."""
 
 
 def attempting(memory: Memory, attempt: Attempt) -> Memory:

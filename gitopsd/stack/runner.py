@@ -130,7 +130,9 @@ class Runner:
             undoes=order.undoes,
             plan=order.plan,
         )
-        ledger.lift(*remember.RUN_HOLDS)
+        # A heal says nothing about the commit that waits; that the clusters answer and are ours is known by now.
+        overcome = {HoldReason.BLOCKED, HoldReason.INSTANCE} if order.kind is RunKind.HEAL else remember.RUN_HOLDS
+        ledger.lift(*overcome)
         memory = replace(ledger.memory, runs=ledger.memory.runs + 1)
         if order.kind is RunKind.HEAL:
             memory = replace(memory, attempting=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -11,7 +11,7 @@ import structlog
 from gitopsd.execution.clocks import GateClocks
 from gitopsd.execution.sweep import survey, suspicious
 from gitopsd.model.audit import Actor, ActorKind, AuditEvent
-from gitopsd.model.errors import CommitError, EnvironmentFault, NeedsPerson, Problem
+from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Attempt, Good, HoldReason, Memory, Quarantined
 from gitopsd.model.plan import Change, Plan
@@ -53,9 +53,6 @@ _AGAIN, _SETTLED, _STOPPED = _Next(), _Next(Rest.SETTLED), _Next(Rest.STOPPED)
 SUSPECTS_SHOWN = 20
 """Commits that a failed run names at most."""
 
-_INPUT_HOLDS = (HoldReason.SOURCE, HoldReason.BLOCKED, HoldReason.INSTANCE)
-"""Holds that are over as soon as the stack's commit could be read and its clusters asked."""
-
 
 class StackWorker:
     """One stack. `settle` is not reentrant: one thread calls it."""
@@ -70,6 +67,7 @@ class StackWorker:
         self.tracked = Tracked(ledger, pipeline.cluster)
         self._suspects: frozenset[UnitId] = frozenset()
         self._trouble = ""
+        self._unreadable = False  # the commit that is asked for
         self._rewound = ""
 
     @property
@@ -96,6 +94,8 @@ class StackWorker:
                     self._sweep()
                     swept = True
                 rest = self._step(ask).rest
+                if rest is Rest.SETTLED:  # not sooner: what is tried again and again is one hold, with one beginning
+                    self.ledger.lift(HoldReason.BLOCKED, HoldReason.INSTANCE)
                 if rest is not None:
                     return rest
                 newer = self.attention.interrupt()
@@ -121,15 +121,24 @@ class StackWorker:
             self._check_rewind(ask)
         except (CommitError, NeedsPerson) as error:
             self.facts.wanted = Wanted(commit)
-            self.trouble(str(error))
-            memory = self.ledger.memory
-            before = memory.attempting.commit if memory.attempting else memory.good[0].commit if memory.good else ""
-            if not before or before == commit:
-                return None
-            return self.pipeline.ask(self.ledger.source, self.name, before)
+            self._unreadable = True
+            self.ledger.hold(HoldReason.SOURCE, str(error))
+            return self._ask_before(commit)
+        self._unreadable = False
         self.facts.wanted = Wanted(commit, ask.digest)
         self.attention.work_on(commit, ask.digest)
         return ask
+
+    def _ask_before(self, commit: str) -> Ask | None:
+        memory = self.ledger.memory
+        before = memory.attempting.commit if memory.attempting else memory.good[0].commit if memory.good else ""
+        if not before or before == commit:
+            return None
+        try:
+            return self.pipeline.ask(self.ledger.source, self.name, before)
+        except (CommitError, NeedsPerson) as error:
+            log.warning("cannot be read any more", stack=self.name, commit=before[:12], error=str(error))
+            return None
 
     def _check_rewind(self, ask: Ask) -> None:
         """A signature does not stop a replay: going back is a decision of the host's configuration."""
@@ -151,7 +160,8 @@ class StackWorker:
         applysets = self.pipeline.applysets(self.name, ask.spec.clusters)
         self.ledger.read_parents(clusters, applysets)
         recover(self.ledger, self.pipeline.cluster, lambda name: self.pipeline.applyset(self.name, name))
-        self.ledger.lift(*(r for r in _INPUT_HOLDS if r is not HoldReason.SOURCE or not self._trouble))
+        if not self._trouble and not self._unreadable:
+            self.ledger.lift(HoldReason.SOURCE)
 
     def _step(self, ask: Ask) -> _Next:
         state = self.ledger.state
@@ -164,7 +174,6 @@ class StackWorker:
                 uncertain=any(not b.certain for b in baselines.values()),
                 drifted=bool(self._suspects),
                 on_failure=ask.spec.on_failure,
-                drift=ask.spec.drift,
             )
         )
         if decision.step is Step.DEPLOY:
@@ -236,6 +245,7 @@ class StackWorker:
             "refused", stack=self.name, run=run.id, revision=ask.commit[:12], problems=[str(p) for p in error.problems]
         )
         self._failed(ask, run, counted=False)
+        self.clocks.reset()
         return _AGAIN
 
     def _good(self, ask: Ask, run: RunRecord) -> None:
@@ -253,7 +263,7 @@ class StackWorker:
             memory, ask.spec, [*events, self.ledger.event("good", run=run.id, revision=ask.commit, after=ask.digest)]
         )
         self.ledger.record.clean(self.name, [d.unit for d in self.ledger.state.dirty])
-        self.clocks.reset()
+        self.facts.drift({})
         source.keep(self.name, [g.commit for g in memory.good if source.has(g.commit)])
 
     def _failed(self, ask: Ask, run: RunRecord, *, counted: bool = True) -> None:
@@ -292,7 +302,6 @@ class StackWorker:
         if ended.run.verdict is Verdict.GOOD:
             self._remember(remember.settled(self.ledger.memory), spec)
             self.ledger.record.clean(self.name, [d.unit for d in self.ledger.state.dirty])
-            self.clocks.reset()
         elif ended.run.verdict is Verdict.FAILED:
             return self._cannot_roll_back(ask, f"run {ended.run.id}: {ended.run.reason}")
         return self._after(ended)
@@ -303,10 +312,13 @@ class StackWorker:
         return _AGAIN
 
     def _heal(self, ask: Ask) -> _Next:
-        target = self._good_ask() or ask
         uncertain = {u for u, b in self.ledger.record.baselines(self.name).items() if not b.certain}
         scope = self._suspects | uncertain
-        planned = self.pipeline.plan(target, self.ledger.state, at=self.ledger.now(), scope=scope, drifted=scope)
+        try:
+            target = self._good_ask() or ask
+            planned = self.pipeline.plan(target, self.ledger.state, at=self.ledger.now(), scope=scope, drifted=scope)
+        except (CommitError, NeedsPerson) as error:
+            return self._cannot_heal(scope, error)
         self._suspects = frozenset()
         wanted = planned.desired.units
         planned_for = {*planned.plan.equal, *(c.unit for c in planned.plan.applies())}
@@ -323,22 +335,31 @@ class StackWorker:
             self.facts.drift({})
         return self._after(ended)
 
+    def _cannot_heal(self, scope: Collection[UnitId], error: GitopsdError) -> _Next:
+        """Somebody made of an object what the good revision cannot be applied to: reported, and looked at again."""
+        problems = {p.unit: str(replace(p, unit="")) for p in error.problems}
+        self.facts.drift({u: f"cannot be healed: {problems.get(str(u), str(error))}" for u in scope})
+        log.error("cannot be healed", stack=self.name, problems=[str(p) for p in error.problems])
+        return _Next(Rest.RETRY)
+
     # ------------------------------------------------------------ drift
 
     def _sweep(self) -> None:
         """Find units whose live state may not be what was applied, and look at everybody's health."""
-        good = self.ledger.memory.good
-        state = self.ledger.state
-        if not good or state.dirty:
+        if self.ledger.state.dirty:
             return
-        target = self._good_ask()
+        try:
+            target = self._good_ask()
+            desired = self.pipeline.desired(target) if target else None
+        except (CommitError, NeedsPerson) as error:
+            log.warning("no look for drift: the good revision cannot be read", stack=self.name, error=str(error))
+            return
+        if target is None or desired is None:
+            return
         baselines = self.ledger.record.baselines(self.name)
-        if target is None:
-            return
         clusters = self.pipeline.clusters({u.cluster for u in baselines} | set(target.spec.clusters))
         applysets = self.pipeline.applysets(self.name, clusters)
         self._suspects = suspicious(clusters, applysets, baselines)
-        desired = self.pipeline.desired(target)
         seen = survey(clusters, desired, self.ledger.clock.now())
         self.facts.see(seen.health)
         self.ledger.note_jobs(seen.jobs, clusters)
@@ -349,8 +370,14 @@ class StackWorker:
     # ------------------------------------------------------------ shared by all runs
 
     def _good_ask(self) -> Ask | None:
-        good = self.ledger.memory.good
-        return good_ask(self.pipeline, self.ledger.source, self.name, good[0]) if good else None
+        """What the newest good revision asks. Raises CommitError or NeedsPerson if that cannot be read any more."""
+        good, source = self.ledger.memory.good, self.ledger.source
+        if not good:
+            return None
+        if not self.pipeline.source(source).has(good[0].commit):  # lost with the disk, and gone from the branch
+            lost = f"the good commit {good[0].commit[:12]} is neither in the mirror nor in the branch"
+            raise NeedsPerson(Problem(lost, f"source {source}", remedy="push a commit that is to be good"))
+        return good_ask(self.pipeline, source, self.name, good[0])
 
     def _run(self, kind: RunKind, ask: Ask, planned: Planned, *, undoes: str = "") -> Ended:
         """Carry out a plan whose effects nothing stands against any more."""
@@ -390,9 +417,7 @@ class StackWorker:
     def _after(self, ended: Ended) -> _Next:
         if ended.interrupt is not None and ended.interrupt.superseded_by is None:
             return _STOPPED
-        if ended.run.verdict is Verdict.HELD:
-            return _SETTLED
-        return _AGAIN
+        return _Next(Rest.RETRY) if ended.run.verdict is Verdict.HELD else _AGAIN
 
 
 def git_actor(revision: Revision) -> Actor:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gitopsd.model.memory import Attempt, Good, Hold, HoldReason, Memory, Quarantined
 from gitopsd.model.run import RunKind
-from gitopsd.model.spec import DriftMode, OnFailure
+from gitopsd.model.spec import OnFailure
 from gitopsd.stack.decide import Decision, Situation, Step, decide
 
 NEW = Memory("web", "test", "main")
@@ -29,14 +29,7 @@ ROWS = {
     "what is good and asked for is left alone": (Situation(LIVE, "d1"), Decision(Step.REST)),
     "a commit that asks something else is deployed": (Situation(LIVE, "d2"), Decision(Step.DEPLOY)),
     "drift is healed": (Situation(LIVE, "d1", drifted=True), Decision(Step.HEAL)),
-    "drift is only reported where that is asked": (
-        Situation(LIVE, "d1", drifted=True, drift=DriftMode.REPORT),
-        Decision(Step.REST),
-    ),
-    "what nobody is sure of is looked at, also where drift is only reported": (
-        Situation(LIVE, "d1", uncertain=True, drift=DriftMode.REPORT),
-        Decision(Step.HEAL),
-    ),
+    "what nobody is sure of is looked at": (Situation(LIVE, "d1", uncertain=True), Decision(Step.HEAL)),
     "an interrupted deploy goes on": (
         Situation(replace(LIVE, attempting=DEPLOYING), "d2", dirty=True),
         Decision(Step.DEPLOY),
@@ -114,7 +107,6 @@ situations = st.builds(
     uncertain=st.booleans(),
     drifted=st.booleans(),
     on_failure=st.sampled_from(OnFailure),
-    drift=st.sampled_from(DriftMode),
 )
 
 
