@@ -89,6 +89,8 @@ def without_nulls(value: Any, name: str = "") -> Any:
 
     Null elements of lists stay, for the API server to refuse: dropping them would move the others.
     """
+    if isinstance(value, str):  # most are, and to tell what a mapping is takes long
+        return value
     if isinstance(value, Mapping):
         filled = {k: "" if v is None and name in TEXT_MAPS else v for k, v in value.items()}
         return {k: without_nulls(v, k) for k, v in filled.items() if v is not None}

@@ -8,9 +8,9 @@ kinds come in the order in which they use each other (rank). What contradicts th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from gitopsd.kinds.builtin import rank
 from gitopsd.model.errors import Problem
@@ -37,7 +37,7 @@ def waves(changes: Sequence[Change], spec: StackSpec, units: Mapping[UnitId, Uni
 
 
 def _layers(changes: Sequence[Change], spec: StackSpec, units: Mapping[UnitId, Unit]) -> tuple[Layer, ...]:
-    levels = _levels(_predecessors(changes[0].order, spec, units))
+    levels = _levels(_predecessors(changes[0].order, spec, units, {change.unit for change in changes}))
     steps: dict[tuple[int, int], list[Change]] = defaultdict(list)
     for change in changes:
         place = levels[change.unit], rank(change.unit.group, change.unit.kind)
@@ -50,21 +50,23 @@ def _layers(changes: Sequence[Change], spec: StackSpec, units: Mapping[UnitId, U
     )
 
 
-def _predecessors(order: Order, spec: StackSpec, units: Mapping[UnitId, Unit]) -> Predecessors:
-    """The graph of all units of one order."""
+def _predecessors(
+    order: Order, spec: StackSpec, units: Mapping[UnitId, Unit], changing: Collection[UnitId] = ()
+) -> Predecessors:
+    """The graph of one order: of all units that are `changing`, that need another or are needed. The others stand
+    between the begin and the end of their components and move nothing."""
     before: dict[Node, dict[Node, int]] = defaultdict(dict)
     for component in spec.components:
         if component.wave == order[0]:
             before["end", component.name]["begin", component.name] = 0
             for name in component.depends_on:
                 before["begin", component.name]["end", name] = 1
-    for unit in units.values():
-        if unit.order == order:
-            before[unit.id]["begin", unit.component] = 0
-            before["end", unit.component][unit.id] = 0
-    for earlier, later, _ in _needs(units):
-        if earlier.order == later.order == order:
-            before[later.id][earlier.id] = 0
+    needs = [(a, b) for a, b, _ in _needs(units) if a.order == b.order == order]
+    for unit in (*(units[u] for u in changing), *chain.from_iterable(needs)):
+        before[unit.id]["begin", unit.component] = 0
+        before["end", unit.component][unit.id] = 0
+    for earlier, later in needs:
+        before[later.id][earlier.id] = 0
     return before
 
 

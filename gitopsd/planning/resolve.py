@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from gitopsd.kinds.builtin import BUILTIN, custom_kinds
@@ -131,7 +132,13 @@ def _placed(manifest: Manifest, component: Component, *, namespaced: bool) -> Ma
 
 def _digest(manifest: Manifest, options: UnitOptions, adopt: Sequence[str]) -> str:
     """Of the whole wish, with what the API server never sees."""
-    return manifest_digest(manifest, canonical(to_plain(options)).decode(), *sorted(adopt))
+    return manifest_digest(manifest, _options_text(options), *sorted(adopt))
+
+
+@lru_cache(maxsize=256)
+def _options_text(options: UnitOptions) -> str:
+    """Most objects have none of their own."""
+    return canonical(to_plain(options)).decode()
 
 
 def _duplicates(units: Iterable[Unit]) -> list[Problem]:
