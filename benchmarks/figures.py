@@ -47,12 +47,14 @@ def beside(floor: Sequence[float], **figures: Sequence[float]) -> dict[str, Any]
 def cold(root: Path, cluster: Cluster, count: int, repeats: int) -> tuple[dict[str, Any], Stage]:
     """The first deploy of a stack: from the poll that finds it to its last object written, and to its run good. Also
     the stage of the last repeat, for what follows."""
-    live, good, cpu, floor, requests = [], [], [], [], []
+    live, good, cpu, floor, floor_cpu, requests = [], [], [], [], [], []
     bare = BareClient(cluster)
     for number in range(repeats):
         namespace = f"floor-{count}-{number}"
         cluster.kubectl("create", "namespace", namespace)
-        floor.append(bare.apply_all(namespace, maps(count)))
+        manifests, used = maps(count), time.process_time()
+        floor.append(bare.apply_all(namespace, manifests))
+        floor_cpu.append(time.process_time() - used)
         stage = Stage(root / f"cold-{count}-{number}", cluster, count)
         with resident(stage) as daemon:
             mark, used = cluster.audit_offset(), daemon.cpu()
@@ -64,7 +66,7 @@ def cold(root: Path, cluster: Cluster, count: int, repeats: int) -> tuple[dict[s
             live.append(seconds(writes[-1]["stageTimestamp"]) - began)
             good.append(seconds(ended["lastRun"]["finished"]) - began)
             requests.append(tally(events))
-    figures = beside(floor, live=live, good=good, cpu=cpu)
+    figures = {"wall": beside(floor, live=live, good=good), "cpu": beside(floor_cpu, daemon=cpu)}
     return {**figures, "requests": requests[-1], "floorRequests": {"writes": count}}, stage
 
 
@@ -75,26 +77,34 @@ def push(root: Path, cluster: Cluster, stage: Stage, repeats: int) -> dict[str, 
     """One changed value: from the poll that finds the commit to the API server's answer to its apply, and to the run
     good. Also what a poll without news and a sweep at rest ask of the API server."""
     mirror, bare = BareMirror(root / f"mirror-{stage.count}.git", stage.world.url), BareClient(cluster)
-    live, good, floor, requests = [], [], [], []
+    live, good, cpu, floor, floor_cpu, requests = [], [], [], [], [], []
     with resident(stage) as daemon:
         daemon.poll()
         daemon.good(stage.commit)
         for number in range(repeats + 1):
             commit = stage.change(f"changed {number}")
+            used = sum(os.times()[:4])
             least = mirror.fetch() + _one_patch(bare, f"floor-{stage.count}-0", f"changed {number}")
-            mark = cluster.audit_offset()
+            least_cpu = sum(os.times()[:4]) - used
+            mark, used = cluster.audit_offset(), daemon.cpu()
             began = daemon.poll()["began"]
             ended = daemon.good(commit)
+            spent = daemon.cpu() - used
             events = stage.world.requests(mark)
             write = next(e for e in events if sort_of(e) == "writes" and e["objectRef"]["name"] == stage.changing)
             if number:  # the first one is to warm up
                 floor.append(least)
+                floor_cpu.append(least_cpu)
+                cpu.append(spent)
                 live.append(seconds(write["stageTimestamp"]) - began)
                 good.append(seconds(ended["lastRun"]["finished"]) - began)
                 requests.append(tally(events))
         at_rest = _at_rest(cluster, stage, daemon)
     asked = {"push": requests[-1], **at_rest}
-    return {"push": beside(floor, live=live, good=good), "requests": asked}
+    return {
+        "push": {"wall": beside(floor, live=live, good=good), "cpu": beside(floor_cpu, daemon=cpu)},
+        "requests": asked,
+    }
 
 
 def _one_patch(bare: BareClient, namespace: str, value: str) -> float:
@@ -163,7 +173,7 @@ def _process(command: list[str], stage: Stage) -> tuple[float, float]:
 def memory(stage: Stage) -> dict[str, Any]:
     """Resident memory of an ordinary `gitopsd run` after its start, its first sweep and some polls at rest, beside
     interpreters that import nothing, and the daemon's code alone."""
-    stage.world.configure(poll="1s")
+    stage.configure("1s")
     daemon = stage.world.start()
     wait_until(lambda: stage.status().get("phase") == "Synced", "the daemon is at rest", 120)
     _quiet(daemon.pid)

@@ -24,11 +24,10 @@ def table(found: dict[str, Any]) -> str:
 
 
 def _rows(figures: dict[str, Any]) -> Iterator[Row]:
-    yield from _times("push of one value to live", figures["push"], "live")
-    yield from _times("push of one value to good", figures["push"], "good")
-    yield from _times("cold apply to the last object live", figures["cold"], "live")
-    yield from _times("cold apply to good", figures["cold"], "good")
-    yield from _times("cold apply, the daemon's CPU", figures["cold"], "cpu")
+    for what, figure in (("push of one value", figures["push"]), ("cold apply", figures["cold"])):
+        yield from _times(f"{what} to live", figure["wall"], "live")
+        yield from _times(f"{what} to good", figure["wall"], "good")
+        yield from _times(f"{what}, CPU", figure["cpu"], "daemon")
     requests = figures["requests"]
     yield ("requests of a push", _counts(requests["push"]), "1 write", "")
     idle = requests["pollsWithoutNews"]

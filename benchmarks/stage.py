@@ -39,7 +39,7 @@ class Stage:
     def __init__(self, directory: Path, cluster: Cluster, count: int) -> None:
         self.count, self.name = count, directory.name
         self.world = World(directory, cluster, self.name, instance="bench")
-        self.world.configure(poll="1h")
+        self.configure("1h")
         cluster.kubectl("create", "namespace", self.name)
         parts = {"gitopsd.yaml": self.world.stack_file({"name": "app", "path": "app", "namespace": self.name})}
         self.commit = self.world.push(parts | self._files(""))
@@ -48,6 +48,12 @@ class Stage:
     def changing(self) -> str:
         """The ConfigMap that `change` changes."""
         return f"map-{self.count // 2:05d}"
+
+    def configure(self, poll: str) -> None:
+        """The host's configuration, with whole paths as an installed host has them."""
+        self.world.configure(poll=poll)
+        text = self.world.config.read_text()
+        self.world.config.write_text(text.replace("stateDir: state", f"stateDir: {self.world.state_dir}"))
 
     def change(self, value: str) -> str:
         self.commit = self.world.push(self._files(value))
@@ -106,7 +112,7 @@ class Resident:
         raise RuntimeError(f"{commit} was not good within {PATIENCE:g} s; see {self.stage.world.log}")
 
     def cpu(self) -> float:
-        """Seconds of processor time so far, without those of its children."""
+        """Seconds of processor time so far, with those of its children that have ended."""
         return process_cpu(self.process.pid)
 
     def _tell(self, word: str) -> dict[str, float]:
@@ -133,9 +139,9 @@ def resident(stage: Stage) -> Iterator[Resident]:
 
 
 def process_cpu(pid: int) -> float:
-    """Seconds in user and kernel mode."""
+    """Seconds in user and kernel mode, of the process and of what it has waited for."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def seconds(text: str) -> float:
