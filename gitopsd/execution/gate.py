@@ -125,11 +125,13 @@ class Gate:
         try:
             seen = look(self.session, units)
         except EnvironmentFault as fault:
-            log.warning("gate is blind", run=self.session.run, fault=str(fault))
+            if not self._blind:
+                log.warning("gate is blind", run=self.session.run, fault=str(fault))
             self.session.paused(fault)
             self._blind = True
             return None
         if self._blind:
+            log.info("gate sees again", run=self.session.run)
             self.session.paused(None)
             self._blind = False
         return seen
