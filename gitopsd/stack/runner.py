@@ -61,13 +61,14 @@ class Runner:
 
     def __init__(self, ledger: Ledger, facts: Facts, attention: Attention, probe: Probe, clocks: GateClocks) -> None:
         self.ledger, self.facts, self.attention, self.probe, self.clocks = ledger, facts, attention, probe, clocks
+        self._excused: dict[UnitId, Assessment] = {}
 
     def run(self, order: Order) -> Ended:
         """Do what `order` says. Raises EnvironmentFault or NeedsPerson only while nothing has been touched yet."""
         actor, author = _people(order)
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix=f"run-{order.spec.name}") as pool:
             session = self._session(order, actor, pool)
-            excused = self._degraded(session, order.plan)
+            excused = self._excuses(session, order.plan)
             session.keep_lease()
             run = self._begin(order, session, author)
             try:
@@ -107,13 +108,15 @@ class Runner:
             job_done=lambda done: self.ledger.note_jobs([done], order.clusters),
         )
 
-    def _degraded(self, session: Session, plan: Plan) -> dict[UnitId, Assessment]:
-        """What is degraded before the first effect, and not by our own ungated doing: its staying so fails nothing."""
+    def _excuses(self, session: Session, plan: Plan) -> Mapping[UnitId, Assessment]:
+        """What was degraded before we touched it: its staying so fails nothing, neither in this run nor in one that
+        goes on after it or takes it back. What is dirty is degraded by our own doing, unless it was so before that."""
         dirty = {d.unit for d in self.ledger.state.dirty}
         there = [c.unit for c in plan.applies() if c.action is not Action.CREATE and c.unit not in dirty]
         gating = [u for u in there if gates(u.group, u.kind, session.units[u].options.gate, session.units[u].manifest)]
-        seen = look(session, gating)
-        return {u: found for u, found in seen.items() if found.health is Health.DEGRADED}
+        found = {u: seen for u, seen in look(session, gating).items() if seen.health is Health.DEGRADED}
+        self._excused = {u: seen for u, seen in self._excused.items() if u in dirty} | found
+        return self._excused
 
     def _begin(self, order: Order, session: Session, author: Person) -> RunRecord:
         ledger = self.ledger
