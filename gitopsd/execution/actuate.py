@@ -71,9 +71,7 @@ def _apply(session: Session, change: Change) -> Effect:
     if isinstance(answer, Rejection) and answer.kind is RejectionKind.WEDGED:
         answer = _unwedge(session, unit)
     if isinstance(answer, Rejection):
-        if answer.kind in TRANSIENT:
-            raise EnvironmentFault(Problem(answer.message, unit=str(change.unit)))
-        return Effect(session.outcome(change, Result.REFUSED, answer.message))
+        return _refused(session, change, answer)
     live, created = answer.live, answer.created or made_before
     detail = "; ".join(answer.warnings)
     return Effect(
@@ -83,6 +81,12 @@ def _apply(session: Session, change: Change) -> Effect:
         ),
         dirty=session.dirty(change, created=created, uid=live.uid),
     )
+
+
+def _refused(session: Session, change: Change, answer: Rejection, live: LiveObject | None = None) -> Effect:
+    if answer.kind in TRANSIENT:
+        raise EnvironmentFault(Problem(answer.message, unit=str(change.unit)))
+    return Effect(session.outcome(change, Result.REFUSED, answer.message, live))
 
 
 def _made_by_lost_try(session: Session, change: Change) -> bool:
@@ -262,7 +266,7 @@ def _release(session: Session, change: Change) -> Effect:
         if session.best_effort:
             session.leave(change.unit, detail)
     if isinstance(answer, Rejection):
-        return Effect(session.outcome(change, Result.REFUSED, answer.message, live))
+        return _refused(session, change, answer, live)
     released = session.dirty(change, created=False, uid=live.uid)
     return Effect(session.outcome(change, Result.KEPT, detail, live), forget=True, dirty=released)
 
