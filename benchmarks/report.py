@@ -29,7 +29,7 @@ def _rows(figures: dict[str, Any]) -> Iterator[Row]:
         yield from _times(f"{what} to good", figure["wall"], "good")
         yield from _times(f"{what}, CPU", figure["cpu"], "daemon")
     requests = figures["requests"]
-    yield ("requests of a push", _counts(requests["push"]), "1 write", "")
+    yield ("requests of a push", _counts(requests["push"]), "writes 1", "")
     idle = requests["pollsWithoutNews"]
     yield (f"requests of {idle['polls']} polls without news", _counts(idle), "0", "")
     yield ("requests of a sweep at rest", _counts(requests["sweepAtRest"]), "", "")
@@ -61,5 +61,5 @@ def _span(found: dict[str, Any]) -> str:
 
 
 def _counts(found: dict[str, int]) -> str:
-    parts = [f"{found[sort]} {name}" for sort, name in SORTS.items() if found.get(sort)]
+    parts = [f"{name} {found[sort]}" for sort, name in SORTS.items() if found.get(sort)]
     return ", ".join(parts) or "0"
