@@ -17,6 +17,9 @@ from gitopsd.planning.prune import absent_for_good
 from gitopsd.stack.ledger import Ledger
 from gitopsd.stack.pipeline import Planned
 
+UNWANTED = "the good revision does not have it; the next deploy deletes it, or says why it stays"
+"""Of an object of ours that is there after a crash or a lost state directory, which took along why it waited."""
+
 
 class Tracked:
     """Keeps the inventory of one stack in step with what was only looked at. Never writes to a cluster."""
@@ -37,7 +40,7 @@ class Tracked:
         are no longer uncertain, but have to be compared before anything is said of them."""
         there: list[Baseline] = []
         gone: list[UnitId] = []
-        orphans: list[Postponed] = []
+        waiting: list[Postponed] = []
         for unit, base in self.ledger.record.baselines(self.ledger.stack).items():
             if unit not in units:
                 continue
@@ -48,10 +51,10 @@ class Tracked:
                 continue
             version = live.resource_version if same and isinstance(live, LiveObject) else base.resource_version
             there.append(replace(base, certain=True, digest="", resource_version=version))
-            if unit not in wanted and isinstance(live, LiveObject) and live.terminating:
-                orphans.append(_orphan(unit, live))
+            if unit not in wanted and isinstance(live, LiveObject):
+                waiting.append(_orphan(unit, live) if live.terminating else Postponed(unit, UNWANTED))
         self.ledger.record.rebase(self.ledger.stack, there, gone)
-        self._add(orphans)
+        self._add(waiting)
 
     # ------------------------------------------------------------ deletions that wait
 

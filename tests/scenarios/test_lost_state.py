@@ -6,6 +6,7 @@ import pytest
 
 from gitopsd.model.memory import Baseline
 from tests.scenarios.harness import STACK, World
+from tests.scenarios.manifests import app, commit, config, definition, space
 from tests.scenarios.outcome import audit_findings, difference, members, outcome
 from tests.scenarios.stories import STORIES, Story
 
@@ -51,3 +52,14 @@ def test_afterwards_an_unchanged_commit_makes_no_run_and_the_next_change_only_wh
         "Deployment.apps/web/second",
         "Deployment.apps/web/third",
     }
+
+
+def test_a_deletion_that_waited_is_still_listed(world: World) -> None:
+    world.deliver(commit({"base": [space(), definition(), config("settings", {})], "apps": [app()]}))
+    world.deliver(commit({"base": [space(), config("settings", {})], "apps": [app()]}))
+    waiting = [str(p.unit) for p in world.state.postponed]
+    assert waiting == ["CustomResourceDefinition.apiextensions.k8s.io/widgets.example.org"]
+    world.restart(lose_state=True)
+    world.settle(sweep=True)
+    assert [str(p.unit) for p in world.state.postponed] == waiting
+    assert all(p.since for p in world.state.postponed)
