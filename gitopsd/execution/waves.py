@@ -76,8 +76,11 @@ class _Executor:
     ) -> None:
         self.session, self.plan = session, plan
         # A rollback never runs a Job again: how the last one ended says nothing about the good revision.
+        # Where a unit stands is for the commit to say; the mark knows only where it stood when it was touched.
         self.touched: dict[UnitId, Order] = {
-            d.unit: d.order for d in dirty if not (session.best_effort and is_job(d.unit))
+            d.unit: session.units[d.unit].order if d.unit in session.units else d.order
+            for d in dirty
+            if not (session.best_effort and is_job(d.unit))
         }
         self.gate = Gate(session, excused)
         self.green: set[str] = set()  # components whose checks were good before the prune

@@ -23,13 +23,18 @@ class Good:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The run that has effects now, or had when the host was lost. Written before its first effect."""
+    """The run that has effects now, or had when the host was lost. Written before its first effect.
+
+    `since` is when the first run began whose effects no gate has found good yet: this one, or one before it that was
+    superseded or is taken back by this one.
+    """
 
     run: str
     kind: RunKind
     commit: str
     digest: str
     at: str
+    since: str = ""
 
 
 @dataclass(frozen=True, slots=True)

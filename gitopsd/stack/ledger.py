@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import structlog
 
-from gitopsd.kinds.marks import TRACKING_ANNOTATION, tracking_id
 from gitopsd.model.audit import Actor, ActorKind, AuditEvent
 from gitopsd.model.errors import NeedsPerson, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Baseline, Hold, HoldReason, JobDone, Memory, StackState
 from gitopsd.model.ports import Clock, Cluster, Record
 from gitopsd.model.times import timestamp
+from gitopsd.model.units import Unit
 from gitopsd.stack import remember
+from gitopsd.stack.rebuild import members, ungated
 
 log = structlog.get_logger("gitopsd.stack")
+
+Wanted = Callable[[Memory], Mapping[UnitId, Unit]]
+"""The units that the good revision of a memory asks for; none if there is no such revision."""
 
 DAEMON = Actor(ActorKind.DAEMON, "gitopsd")
 
@@ -94,11 +98,12 @@ class Ledger:
 
     # ------------------------------------------------------------ the parents
 
-    def read_parents(self, clusters: Mapping[str, Cluster], applysets: Mapping[str, str]) -> None:
+    def read_parents(self, clusters: Mapping[str, Cluster], applysets: Mapping[str, str], wanted: Wanted) -> None:
         """Once a process: learn what the clusters remember. The highest generation wins.
 
         If that is a cluster's (the state directory was lost, or an old copy of it was put back), everything tracked is
-        uncertain until it has been looked at. Raises NeedsPerson if the stack is another instance's.
+        uncertain until it has been looked at, and if a run was under way also dirty; `wanted` tells what the good
+        revision of that memory asks for. Raises NeedsPerson if the stack is another instance's.
         """
         if self._parents_read:
             return
@@ -115,23 +120,22 @@ class Ledger:
         newest = max(parents, key=lambda p: p.generation, default=None)
         if newest is not None and newest.generation > self.memory.generation:
             log.info("memory taken from the cluster", stack=self.stack, generation=newest.generation)
-            self.record.adopt_memory(newest)
-            self._distrust(clusters, applysets, newest.kinds)
-            self.record.audit([self.event("rebuild", detail=f"memory of generation {newest.generation} was read back")])
+            self._rebuild(clusters, applysets, newest, wanted)
         self._parents_read = True
 
-    def _distrust(self, clusters: Mapping[str, Cluster], applysets: Mapping[str, str], kinds: tuple[str, ...]) -> None:
-        """Make the inventory from what is live and carries our marks; its digests are unknown."""
+    def _rebuild(
+        self, clusters: Mapping[str, Cluster], applysets: Mapping[str, str], memory: Memory, wanted: Wanted
+    ) -> None:
+        """Make the inventory from what is live and carries our marks. The memory comes last: until it is stored, the
+        next try begins anew."""
+        found = members(clusters, applysets, memory)
         known = self.record.baselines(self.stack)
-        found: dict[UnitId, Baseline] = {u: replace(b, certain=False) for u, b in known.items()}
-        for name, cluster in clusters.items():
-            for live in cluster.members(applysets[name], kinds):
-                if live.id not in found and tracked_by(live.annotations, self.stack, live.id):
-                    base = Baseline.of(live, component="", order=(0, 0), digest="", at=self.now())
-                    found[live.id] = replace(base, certain=False)
-        self.record.rebase(self.stack, tuple(found.values()))
-
-
-def tracked_by(annotations: Mapping[str, str], stack: str, unit: UnitId) -> bool:
-    """Whether the object says of itself that it is this stack's; a copied label does not."""
-    return annotations.get(TRACKING_ANNOTATION) == tracking_id(stack, unit)
+        lost = [live for live in found if live.id not in known]
+        made = (Baseline.of(live, component="", order=(0, 0), digest="", at=self.now()) for live in lost)
+        self.record.rebase(self.stack, [replace(b, certain=False) for b in (*known.values(), *made)])
+        if memory.attempting is not None:
+            marked = {d.unit for d in self.state.dirty}
+            marks = ungated(memory.attempting, found, wanted(memory))
+            self.record.soil(self.stack, [mark for mark in marks if mark.unit not in marked])
+        self.record.adopt_memory(memory)
+        self.record.audit([self.event("rebuild", detail=f"memory of generation {memory.generation} was read back")])

@@ -29,7 +29,13 @@ is rolled back meanwhile comes from the mirror."""
 
 def attempting(memory: Memory, attempt: Attempt) -> Memory:
     """Before the first effect of a run."""
-    return replace(memory, attempting=attempt, holds=_without(memory.holds, RUN_HOLDS))
+    return replace(memory, attempting=_since(memory, attempt), holds=_without(memory.holds, RUN_HOLDS))
+
+
+def same_good(memory: Memory, commit: str) -> Memory:
+    """Another commit that asks what the newest good one asked takes its place; when it became good stays."""
+    newest, *older = memory.good
+    return replace(memory, good=(replace(newest, commit=commit), *older))
 
 
 def good(memory: Memory, found: Good) -> Memory:
@@ -47,7 +53,8 @@ def good(memory: Memory, found: Good) -> Memory:
 def failed(memory: Memory, found: Quarantined, rollback: Attempt | None) -> Memory:
     """After a failed deploy: its digest is quarantined, and the rollback that follows (if any) is already written."""
     others = tuple(q for q in memory.quarantine if q.digest != found.digest)
-    return replace(memory, quarantine=(found, *others)[:QUARANTINE_KEPT], attempting=rollback)
+    back = _since(memory, rollback) if rollback else None
+    return replace(memory, quarantine=(found, *others)[:QUARANTINE_KEPT], attempting=back)
 
 
 def settled(memory: Memory) -> Memory:
@@ -71,6 +78,11 @@ def with_jobs(memory: Memory, done: Iterable[JobDone]) -> Memory:
     """Note Jobs that finished; one entry a Job, the newest."""
     jobs = {j.unit: j for j in memory.jobs} | {j.unit: j for j in done}
     return replace(memory, jobs=tuple(sorted(jobs.values(), key=lambda j: j.unit)))
+
+
+def _since(memory: Memory, attempt: Attempt) -> Attempt:
+    before = memory.attempting
+    return replace(attempt, since=(before.since or before.at) if before else attempt.at)
 
 
 def _without(holds: tuple[Hold, ...], reasons: frozenset[HoldReason]) -> tuple[Hold, ...]:

@@ -24,8 +24,9 @@ from gitopsd.stack import remember
 from gitopsd.stack.attention import StackAttention
 from gitopsd.stack.decide import Situation, Step, decide
 from gitopsd.stack.facts import Facts, Publish
+from gitopsd.stack.good import GoodRevision
 from gitopsd.stack.ledger import Ledger
-from gitopsd.stack.pipeline import Ask, Pipeline, Planned, good_ask
+from gitopsd.stack.pipeline import Ask, Pipeline, Planned
 from gitopsd.stack.recover import recover
 from gitopsd.stack.runner import Ended, Order, Runner
 from gitopsd.stack.tracked import Tracked
@@ -64,6 +65,7 @@ class StackWorker:
         self.facts = Facts(ledger, publish)
         self.clocks = GateClocks()
         self.runner = Runner(ledger, self.facts, attention, probe, self.clocks)
+        self.target = GoodRevision(ledger, pipeline)
         self.tracked = Tracked(ledger, pipeline.cluster)
         self._suspects: frozenset[UnitId] = frozenset()
         self._trouble = ""
@@ -158,8 +160,12 @@ class StackWorker:
     def _prepare(self, ask: Ask) -> None:
         clusters = self.pipeline.clusters(ask.spec.clusters)
         applysets = self.pipeline.applysets(self.name, ask.spec.clusters)
-        self.ledger.read_parents(clusters, applysets)
+        self.ledger.read_parents(clusters, applysets, self.target.units)
         recover(self.ledger, self.pipeline.cluster, lambda name: self.pipeline.applyset(self.name, name))
+        event = self.target.moved_to(ask)
+        if event is not None:
+            self._remember(remember.same_good(self.ledger.memory, ask.commit), ask.spec, [event])
+            self.target.keep()
         if not self._trouble and not self._unreadable:
             self.ledger.lift(HoldReason.SOURCE)
 
@@ -264,7 +270,7 @@ class StackWorker:
         )
         self.ledger.record.clean(self.name, [d.unit for d in self.ledger.state.dirty])
         self.facts.drift({})
-        source.keep(self.name, [g.commit for g in memory.good if source.has(g.commit)])
+        self.target.keep()
 
     def _failed(self, ask: Ask, run: RunRecord, *, counted: bool = True) -> None:
         """Quarantine what was asked, and in the same breath write down that a rollback follows, if one does."""
@@ -293,7 +299,7 @@ class StackWorker:
         state = self.ledger.state
         undoes = state.memory.quarantine[0].run if state.memory.quarantine else ""
         try:
-            target = self._good_ask()
+            target = self.target.ask()
             spec = target.spec if target else ask.spec
             planned = self.pipeline.plan_rollback(target, spec, state, at=self.ledger.now())
         except (CommitError, NeedsPerson) as error:
@@ -315,7 +321,7 @@ class StackWorker:
         uncertain = {u for u, b in self.ledger.record.baselines(self.name).items() if not b.certain}
         scope = self._suspects | uncertain
         try:
-            target = self._good_ask() or ask
+            target = self.target.ask() or ask
             planned = self.pipeline.plan(target, self.ledger.state, at=self.ledger.now(), scope=scope, drifted=scope)
         except (CommitError, NeedsPerson) as error:
             return self._cannot_heal(scope, error)
@@ -349,7 +355,7 @@ class StackWorker:
         if self.ledger.state.dirty:
             return
         try:
-            target = self._good_ask()
+            target = self.target.ask()
             desired = self.pipeline.desired(target) if target else None
         except (CommitError, NeedsPerson) as error:
             log.warning("no look for drift: the good revision cannot be read", stack=self.name, error=str(error))
@@ -368,16 +374,6 @@ class StackWorker:
             self.facts.drift({})
 
     # ------------------------------------------------------------ shared by all runs
-
-    def _good_ask(self) -> Ask | None:
-        """What the newest good revision asks. Raises CommitError or NeedsPerson if that cannot be read any more."""
-        good, source = self.ledger.memory.good, self.ledger.source
-        if not good:
-            return None
-        if not self.pipeline.source(source).has(good[0].commit):  # lost with the disk, and gone from the branch
-            lost = f"the good commit {good[0].commit[:12]} is neither in the mirror nor in the branch"
-            raise NeedsPerson(Problem(lost, f"source {source}", remedy="push a commit that is to be good"))
-        return good_ask(self.pipeline, source, self.name, good[0])
 
     def _run(self, kind: RunKind, ask: Ask, planned: Planned, *, undoes: str = "") -> Ended:
         """Carry out a plan whose effects nothing stands against any more."""
