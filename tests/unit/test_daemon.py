@@ -1,0 +1,213 @@
+"""The program around the parts: `once` and `run` over a simulated cluster and a source in memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+import pytest
+
+from gitopsd import daemon
+from gitopsd.config.host import ClusterConfig, HostConfig, SourceConfig
+from gitopsd.daemon import App
+from gitopsd.model.errors import EnvironmentFault
+from gitopsd.model.ids import UnitId
+from gitopsd.record.reader import open_reader
+from gitopsd.render import Renderer
+from gitopsd.stack.pipeline import Origin, Pipeline
+from gitopsd.triggers.clockwork import Clockwork
+from tests.scenarios.harness import STACK, Effects
+from tests.scenarios.manifests import commit, config, space
+from tests.support.memory_cache import MemoryCache
+from tests.support.memory_source import MemorySource
+from tests.support.simcluster import SimCluster
+from tests.support.simstate import ServerState
+
+PATIENCE = 30.0
+SETTINGS = UnitId.parse("ConfigMap/web/settings")
+
+
+def files(value: str) -> dict[str, str]:
+    return commit({"app": [space(), config("settings", {"a": value})]})
+
+
+@dataclass
+class Inline:
+    """In place of the clockwork: everything that is registered is called once at the start, then when told."""
+
+    work: dict[str, Callable[[], None]] = field(default_factory=dict)
+    running: threading.Event = field(default_factory=threading.Event)
+    stopped: bool = False
+    at_start: Callable[[], None] = lambda: None
+
+    def every(self, seconds: float, work: Callable[[], None], *, name: str, at_once: bool = True) -> None:
+        assert seconds > 0
+        self.work[name] = work
+        if self.running.is_set() and at_once:
+            work()
+
+    def start(self) -> None:
+        self.running.set()
+        for work in list(self.work.values()):
+            work()
+        self.at_start()
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+@dataclass
+class Site:
+    app: App
+    source: MemorySource
+    cluster: SimCluster
+    effects: Effects
+    state: ServerState
+    host: HostConfig
+
+    def value(self) -> str | None:
+        live = self.state.objects.get(SETTINGS)
+        return str(live["data"]["a"]) if live else None
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = orjson.loads((self.host.runtime_dir / "status.json").read_bytes())
+        return found
+
+    def actions(self) -> list[str]:
+        lines = (self.host.state_dir / "audit.jsonl").read_text().splitlines()
+        return [orjson.loads(line)["action"] for line in lines]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    source, effects, state = MemorySource(), Effects(), ServerState()
+    cluster = SimCluster(state, lambda: 0.0, effects)
+    host = HostConfig(
+        file=tmp_path / "config.yaml",
+        instance="test",
+        state_dir=tmp_path / "state",
+        key_dir=tmp_path / "keys",
+        socket=tmp_path / "run" / "gitopsd.sock",
+        runtime_dir=tmp_path / "run",
+        sources=(SourceConfig("main", "memory:", poll=60.0),),
+        clusters=(ClusterConfig("default"),),
+    )
+
+    @contextmanager
+    def pipeline(_config: HostConfig, record: Any) -> Iterator[Pipeline]:
+        origins = {"main": Origin(source, "", "gitopsd.yaml")}
+        yield Pipeline(origins, Renderer(MemoryCache()), lambda _: cluster, {"default": "gitopsd-system"}, record)
+
+    monkeypatch.setattr(daemon, "make_pipeline", pipeline)
+    return Site(App(host), source, cluster, effects, state, host)
+
+
+def test_once_delivers_every_stack_and_leaves_a_status_that_says_it_is_over(site: Site) -> None:
+    site.source.commit(files("1"))
+    assert site.app.once()
+    assert site.value() == "1"
+    status = site.status()
+    assert status["daemon"]["running"] is False
+    assert [(s["name"], s["phase"]) for s in status["stacks"]] == [(STACK, "Synced")]
+    assert site.actions()[0] == "start"
+    assert site.actions()[-1] == "stop"
+
+
+def test_once_heals_drift(site: Site) -> None:
+    site.source.commit(files("1"))
+    site.app.once()
+    site.cluster.edit(SETTINGS, lambda body: body["data"].update(a="by hand"))
+    assert site.app.once()
+    assert site.value() == "1"
+
+
+def test_once_is_not_settled_while_the_environment_is_at_fault(site: Site) -> None:
+    def away(_number: int, _verb: str, _unit: UnitId | None) -> None:
+        raise EnvironmentFault("cluster default does not answer")
+
+    site.source.commit(files("1"))
+    site.effects.before_call = away
+    assert not site.app.once()
+    assert site.value() is None
+
+
+def test_once_is_not_settled_by_a_source_that_cannot_be_read_yet_keeps_what_was_delivered(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> str:
+        raise EnvironmentFault("git.example does not answer")
+
+    site.source.commit(files("1"))
+    site.app.once()
+    monkeypatch.setattr(site.source, "fetch", away)
+    site.cluster.edit(SETTINGS, lambda body: body["data"].update(a="by hand"))
+    assert not site.app.once()
+    assert site.value() == "1", "the last known commit is healed to all the same"
+    with open_reader(site.host.state_dir) as reader:
+        state = reader.state(STACK)
+    assert state is not None
+    assert [h.reason.value for h in state.memory.holds] == ["source"]
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_run_ends_at_a_signal_with_every_thread_gone_and_the_signals_as_before(site: Site) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    threads = set(threading.enumerate())
+    site.source.commit(files("1"))
+    clockwork = Inline(at_start=terminate)
+    site.app.run(cast(Clockwork, clockwork))
+    assert clockwork.stopped
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert set(threading.enumerate()) <= threads
+    assert site.status()["daemon"]["running"] is False
+
+
+def test_run_delivers_what_a_poll_finds_and_sweeps_each_stack_from_then_on(site: Site) -> None:
+    site.source.commit(files("1"))
+    clockwork = Inline()
+
+    def until(what: Callable[[], bool]) -> None:
+        changed = threading.Event()
+        site.effects.after_write = lambda _number: changed.set()
+        while not what():
+            assert changed.wait(PATIENCE)
+            changed.clear()
+
+    def story() -> None:
+        try:
+            until(lambda: site.value() == "1")
+            assert set(clockwork.work) == {"poll main", f"sweep {STACK}"}
+            site.source.commit(files("2"))
+            clockwork.work["poll main"]()
+            until(lambda: site.value() == "2")
+        except Exception as failure:  # noqa: BLE001 - told below, in the thread that pytest watches
+            failures.append(failure)
+        finally:
+            terminate()
+
+    failures: list[Exception] = []
+    thread = threading.Thread(target=story)
+    clockwork.at_start = thread.start
+    site.app.run(cast(Clockwork, clockwork))
+    thread.join()
+    assert failures == []
+    assert site.value() == "2"
+
+
+def test_two_stacks_of_one_source_have_a_thread_each_and_one_that_is_broken_stops_no_other(site: Site) -> None:
+    other = files("1")["gitopsd.yaml"].replace(f"name: {STACK}", "name: other").replace("path: app", "path: gone")
+    site.source.commit({**files("1"), "gitopsd.yaml": files("1")["gitopsd.yaml"] + "---\n" + other})
+    site.app.once()
+    phases = {s["name"]: s["phase"] for s in site.status()["stacks"]}
+    assert phases[STACK] == "Synced"
+    assert phases["other"] != "Synced"
