@@ -85,17 +85,19 @@ class StackWorker:
 
     def settle(self, commit: str, *, sweep: bool = False) -> Rest:
         """Bring the stack to `commit`, or as near as rules and environment allow. With `sweep`, look for drift too."""
-        swept = not sweep
+        spoiled: EnvironmentFault | None = None
         try:
             while True:
                 ask = self._ask(commit)
                 if ask is None:
                     return Rest.SETTLED
                 self._prepare(ask)
-                if not swept:
-                    self._sweep()
-                    swept = True
+                if sweep:
+                    spoiled = self._sweep_unless_spoiled(spoiled)
+                    sweep = spoiled is not None
                 rest = self._step(ask).rest
+                if rest is Rest.SETTLED and spoiled is not None:
+                    raise spoiled
                 if rest is Rest.SETTLED:  # not sooner: what is tried again and again is one hold, with one beginning
                     self.ledger.lift(HoldReason.BLOCKED, HoldReason.INSTANCE)
                 if rest is not None:
@@ -349,6 +351,18 @@ class StackWorker:
         return _Next(Rest.RETRY)
 
     # ------------------------------------------------------------ drift
+
+    def _sweep_unless_spoiled(self, before: EnvironmentFault | None) -> EnvironmentFault | None:
+        """Look for drift. The first fault is handed back, not raised: the newest commit may be what ends it, such as
+        one that gives up a kind which is not served any more. Raises EnvironmentFault if it was spoiled `before`."""
+        try:
+            self._sweep()
+        except EnvironmentFault as fault:
+            if before is not None:
+                raise
+            log.warning("no look for drift now", stack=self.name, error=str(fault))
+            return fault
+        return None
 
     def _sweep(self) -> None:
         """Find units whose live state may not be what was applied, and look at everybody's health."""

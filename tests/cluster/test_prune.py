@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from sandbox.faults import FaultProxy
 from tests.support.world import World, config_map, deployment, wait_until
 
 
@@ -274,3 +275,36 @@ def test_an_object_that_somebody_took_or_owns_is_never_deleted(world: World, nam
     pending = {item["unit"]: item["reason"] for item in world.status()["pendingPrune"]}
     assert "ConfigMap owner owns it" in pending[f"ConfigMap/{namespace}/owned"]
     assert "anew" in pending[f"ConfigMap/{namespace}/anew"]
+
+
+def test_what_cannot_be_observed_is_never_taken_for_gone(world: World, namespace: str, faults: FaultProxy) -> None:
+    """A kind that is not served now, and an API server that does not answer for one object."""
+    world.kubeconfig = faults.kubeconfig()
+    world.configure()
+    plural = f"u{world.stack}"
+    world.kubectl("create", "-f", "-", input=json.dumps(definition(plural)))
+    world.kubectl("wait", "--for=condition=Established", f"crd/{plural}.prune.example", "--timeout=30s")
+    custom = {"apiVersion": "prune.example/v1", "kind": plural.capitalize(), "metadata": {"name": "one"}, "spec": {}}
+    world.push({"gitopsd.yaml": one(world, namespace), "app/custom.yaml": custom, **maps("removed", "stays")})
+    world.once()
+    mark = world.mark()
+
+    faults.answer(403, times=None, method="GET", path="/configmaps/removed")
+    world.push({"app/removed.yaml": None})
+    world.once(code=1)
+    assert world.holds() == {"blocked"}
+    assert world.writes(mark) == []
+    faults.clear()
+    world.once()
+    assert world.writes(mark) == [("delete", "configmaps", f"{namespace}/removed")]
+
+    world.kubectl("delete", "crd", f"{plural}.prune.example")
+    mark = world.mark()
+    world.push({"app/custom.yaml": None, "app/stays.yaml": config_map("stays", {"a": "c"})})
+    world.once(code=(0, 1))
+    assert world.data(namespace, "stays") == {"a": "c"}
+    unit = f"{plural.capitalize()}.prune.example/{namespace}/one"
+    for _ in range(2):
+        assert {item["unit"]: item["reason"] for item in world.status()["pendingPrune"]}[unit].startswith("its kind is")
+        world.once(code=(0, 1))
+    assert [w for w in world.writes(mark) if w[0] == "delete"] == []
