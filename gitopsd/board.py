@@ -9,7 +9,7 @@ from threading import Lock
 import structlog
 
 from gitopsd.clock import SystemClock
-from gitopsd.model.errors import GitopsdError
+from gitopsd.model.errors import EnvironmentFault, GitopsdError, Problem
 from gitopsd.model.status import DaemonInfo, StackFacts
 from gitopsd.model.times import timestamp
 from gitopsd.record.statusfile import write_status
@@ -20,13 +20,19 @@ log = structlog.get_logger("gitopsd.daemon")
 
 @dataclass
 class StatusBoard:
-    """Collects what is known of every stack and writes it where `gitopsd status` finds it."""
+    """Collects what is known of every stack and writes it where `gitopsd status` finds it. Raises EnvironmentFault if
+    there is no place for it."""
 
     path: Path
     daemon: DaemonInfo
 
     def __post_init__(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            remedy = "let the user that gitopsd runs as make it, or set `socket` to a path in another directory"
+            problem = Problem(f"cannot be made: {error.strerror}", str(self.path.parent), remedy=remedy)
+            raise EnvironmentFault(problem) from error
         self._stacks: dict[str, StackFacts] = {}
         self._lock = Lock()
 

@@ -7,7 +7,7 @@ is owned as a whole. So the set itself says how a value is to be taken apart, fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -31,11 +31,6 @@ _ABSENT: Final = object()
 def own_entry(live: LiveObject) -> Mapping[str, Any] | None:
     """Our apply entry; None if we never applied the object or have lost every field. It may lack `time`."""
     return next((entry for entry in live.managed_fields if _is_own(entry)), None)
-
-
-def owned_paths(fields: Fields) -> frozenset[Path]:
-    """Every path that a FieldsV1 set holds, in its own spelling (`f:spec`, `k:{...}`, `v:...`)."""
-    return frozenset(_paths(fields, ()))
 
 
 def owns_all(manifest: Manifest, live: LiveObject) -> bool:
@@ -115,16 +110,6 @@ def ignorable(path: str) -> bool:
 def _is_own(entry: Mapping[str, Any]) -> bool:
     """Apply on the object itself: a patch under our name is an entry of its own, which an apply does not replace."""
     return entry.get("manager") == MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource")
-
-
-def _paths(fields: Fields, path: Path) -> Iterator[Path]:
-    for step, below in fields.items():
-        if step == ".":
-            yield path
-        elif below:
-            yield from _paths(below, (*path, step))
-        else:
-            yield (*path, step)
 
 
 def _covers(fields: Fields | None, value: Any) -> bool:

@@ -19,8 +19,6 @@ TEMPLATE_PATHS: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 """Where each kind of workload keeps its pod template."""
 
-_OPERATORS = {"In": "in", "NotIn": "notin"}
-
 
 def pod_of(manifest: Manifest) -> Manifest | None:
     """The Pod that a workload's template makes, for a dry run of its admission; None for what makes no pods.
@@ -43,26 +41,6 @@ def pod_of(manifest: Manifest) -> Manifest | None:
         others = [v for v in spec.get("volumes") or () if v.get("name") not in claims]
         spec["volumes"] = [*others, *({"name": name, "emptyDir": {}} for name in claims)]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-
-
-def selector_of(manifest: Manifest) -> str | None:
-    """The label selector of a workload as the API's `labelSelector` parameter; None if it has none (or selects all)."""
-    selector = (manifest.get("spec") or {}).get("selector")
-    if not isinstance(selector, Mapping):
-        return None
-    plain = group_kind(manifest) in {("", "ReplicationController"), ("", "Service")}
-    labels = selector if plain else selector.get("matchLabels") or {}
-    terms = [f"{key}={value}" for key, value in sorted(labels.items())]
-    if not plain:
-        terms += [_requirement(e) for e in selector.get("matchExpressions") or ()]
-    return ",".join(terms) or None
-
-
-def _requirement(expression: Mapping[str, Any]) -> str:
-    key, operator = expression.get("key", ""), expression.get("operator", "")
-    if operator in _OPERATORS:
-        return f"{key} {_OPERATORS[operator]} ({','.join(expression.get('values') or ())})"
-    return f"!{key}" if operator == "DoesNotExist" else str(key)
 
 
 def _template(manifest: Manifest) -> Mapping[str, Any] | None:

@@ -14,7 +14,6 @@ Scalar = str | int | float | bool | None
 
 _TAG: Final = "tag:yaml.org,2002:"
 MERGE_TAG: Final = _TAG + "merge"
-STRING_TAG: Final = _TAG + "str"
 BINARY_TAG: Final = _TAG + "binary"
 
 _WORDS: Final[dict[str, Scalar]] = {

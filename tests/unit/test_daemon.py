@@ -120,6 +120,14 @@ def test_once_delivers_every_stack_and_leaves_a_status_that_says_it_is_over(site
     assert site.actions()[-1] == "stop"
 
 
+def test_a_runtime_directory_that_cannot_be_made_is_told_with_what_to_do(site: Site) -> None:
+    site.host.runtime_dir.write_text("in the way")
+    with pytest.raises(EnvironmentFault, match=r"cannot be made: File exists .*`socket`"):
+        site.app.once()
+    with open_reader(site.host.state_dir) as reader:
+        assert reader.stacks() == ()
+
+
 def test_once_heals_drift(site: Site) -> None:
     site.source.commit(files("1"))
     site.app.once()

@@ -13,7 +13,6 @@ from gitopsd.kinds.fields import (
     keep_ignored,
     overridden,
     own_entry,
-    owned_paths,
     owns_all,
 )
 from gitopsd.model.live import LiveObject
@@ -100,19 +99,6 @@ def test_our_entry_is_the_apply_on_the_object_itself() -> None:
 
 def test_an_entry_without_time_is_ours_too() -> None:
     assert own_entry(_live(entry("gitopsd", _owned()))) is not None
-
-
-def test_every_path_of_a_set() -> None:
-    fields = {
-        "f:metadata": {"f:finalizers": {".": {}, 'v:"x.io/f"': {}}},
-        "f:spec": {"f:ports": {PORT: {".": {}, "f:name": {}}}},
-    }
-    assert owned_paths(fields) == {
-        ("f:metadata", "f:finalizers"),
-        ("f:metadata", "f:finalizers", 'v:"x.io/f"'),
-        ("f:spec", "f:ports", PORT),
-        ("f:spec", "f:ports", PORT, "f:name"),
-    }
 
 
 # ---------------------------------------------------------------- do we own what we set

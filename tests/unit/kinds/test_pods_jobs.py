@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gitopsd.kinds.jobs import job_digest, job_state
-from gitopsd.kinds.pods import pod_of, selector_of
+from gitopsd.kinds.pods import pod_of
 from tests.unit.kinds.samples import condition, live
 
 TEMPLATE = {
@@ -70,36 +70,6 @@ def test_a_pod_of_a_stateful_set_does_not_need_claims_that_it_will_make() -> Non
 )
 def test_what_makes_no_pods(manifest: dict[str, Any]) -> None:
     assert pod_of(manifest) is None
-
-
-@pytest.mark.parametrize(
-    ("manifest", "selector"),
-    [
-        (_workload("Deployment", selector={"matchLabels": {"b": "2", "a": "1"}}), "a=1,b=2"),
-        (
-            _workload(
-                "Deployment",
-                selector={
-                    "matchLabels": {"a": "1"},
-                    "matchExpressions": [
-                        {"key": "t", "operator": "In", "values": ["x", "y"]},
-                        {"key": "u", "operator": "NotIn", "values": ["z"]},
-                        {"key": "v", "operator": "Exists"},
-                        {"key": "w", "operator": "DoesNotExist"},
-                    ],
-                },
-            ),
-            "a=1,t in (x,y),u notin (z),v,!w",
-        ),
-        (_workload("Service", "v1", selector={"a": "1"}), "a=1"),
-        (_workload("ReplicationController", "v1", selector={"a": "1"}), "a=1"),
-        (_workload("Deployment", selector={}), None),
-        (_workload("Deployment", template={}), None),
-        ({"apiVersion": "v1", "kind": "ConfigMap"}, None),
-    ],
-)
-def test_the_selector_as_the_api_takes_it(manifest: dict[str, Any], selector: str | None) -> None:
-    assert selector_of(manifest) == selector
 
 
 def _job(**spec: Any) -> dict[str, Any]:
