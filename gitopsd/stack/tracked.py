@@ -12,13 +12,13 @@ from gitopsd.model.memory import Baseline
 from gitopsd.model.plan import Plan, Postponed
 from gitopsd.model.ports import Cluster
 from gitopsd.model.run import Result
-from gitopsd.planning.creators import is_crd
+from gitopsd.planning.creators import is_crd, is_job
 from gitopsd.planning.prune import absent_for_good
 from gitopsd.stack.ledger import Ledger
 from gitopsd.stack.pipeline import Planned
 
 UNWANTED = "the good revision does not have it; the next deploy deletes it, or says why it stays"
-"""Of an object of ours that is there after a crash or a lost state directory, which took along why it waited."""
+"""Of an object of ours of which nobody remembers why it waits: after a crash, a lost state directory, a rollback."""
 
 
 class Tracked:
@@ -62,6 +62,12 @@ class Tracked:
         """From now on the deletions of this plan are those that wait; each keeps the time at which it began to."""
         since = {p.unit: p.since for p in self.ledger.state.postponed}
         self._store(replace(p, since=since.get(p.unit, "")) for p in plan.postponed)
+
+    def note_unwanted(self, wanted: Collection[UnitId]) -> None:
+        """After a rollback: what the good revision did not want either waits again, as it did before the failed run."""
+        waiting = {p.unit for p in self.ledger.state.postponed}
+        tracked = self.ledger.record.baselines(self.ledger.stack)
+        self._add(Postponed(u, UNWANTED) for u in tracked if u not in wanted and u not in waiting and not is_job(u))
 
     def note_orphans(self, run: str) -> None:
         """Deletions that the API server took in this run, and whose finalizers are not done, wait now."""

@@ -308,6 +308,7 @@ class StackWorker:
             return self._cannot_roll_back(ask, f"the good revision cannot be rendered any more: {error}")
         ended = self._run(RunKind.ROLLBACK, target or ask, planned, undoes=undoes)
         if ended.run.verdict is Verdict.GOOD:
+            self.tracked.note_unwanted(planned.desired.units)
             self._remember(remember.settled(self.ledger.memory), spec)
             self.ledger.record.clean(self.name, [d.unit for d in self.ledger.state.dirty])
         elif ended.run.verdict is Verdict.FAILED:

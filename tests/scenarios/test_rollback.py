@@ -228,3 +228,13 @@ def test_a_stuck_finalizer_is_reported_and_does_not_fail_the_run(world: World) -
     world.settle(sweep=True)
     assert world.state.postponed == ()
     assert unit not in world.sqlite.baselines("shop")
+
+
+def test_a_deletion_that_waited_waits_again_after_a_rollback_that_asked_for_the_object(world: World) -> None:
+    crd = UnitId.parse("CustomResourceDefinition.apiextensions.k8s.io/widgets.example.org")
+    deployed(world, commit({"base": [space(), definition()], "apps": [app()]}))
+    world.deliver(commit({"base": [space()], "apps": [app()]}))
+    assert [p.unit for p in world.state.postponed] == [crd]
+    world.deliver(commit({"base": [space(), definition()], "apps": [BAD]}))
+    assert world.verdicts[-1] == ("rollback", "good")
+    assert [p.unit for p in world.state.postponed] == [crd]
