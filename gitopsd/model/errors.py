@@ -28,7 +28,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.file and self.line else self.file
-        field = "" if self.message.startswith(self.field) else self.field  # the API server names it by itself
+        field = "" if self.message.startswith(f"{self.field}:") else self.field  # the API server names it by itself
         head = ": ".join(part for part in (place, self.unit, field, self.message) if part)
         return f"{head} ({self.remedy})" if self.remedy else head
 
