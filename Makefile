@@ -3,7 +3,7 @@ PY := .venv/bin/python
 # The tools that the sandbox has built come first, so that every machine tests with the same ones.
 TOOLS = PATH="$$(dirname "$$(python3 -m sandbox tool kubectl)"):$$PATH"
 
-.PHONY: setup demo test test-unit test-cluster bench lint lock clean
+.PHONY: setup demo test test-failed test-unit bench lint lock clean
 
 setup: .venv/.installed
 	@python3 -m sandbox build
@@ -28,7 +28,10 @@ test-unit: setup
 	$(TOOLS) $(PY) -m pytest -n 2 tests/unit
 
 test: setup lint
-	$(TOOLS) $(PY) -m pytest -n 4 --dist worksteal tests
+	$(TOOLS) $(PY) -m pytest -n 3 --dist worksteal tests
+
+test-failed: setup ## what failed last, one at a time
+	$(TOOLS) $(PY) -m pytest --last-failed --last-failed-no-failures none tests
 
 demo: setup
 	$(PY) -m demo
