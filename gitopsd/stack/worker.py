@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -10,16 +10,14 @@ import structlog
 
 from gitopsd.execution.clocks import GateClocks
 from gitopsd.execution.sweep import survey, suspicious
-from gitopsd.model.audit import Actor, ActorKind, AuditEvent
 from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson, Problem
 from gitopsd.model.ids import UnitId
-from gitopsd.model.memory import Attempt, Good, HoldReason, Memory, Quarantined
+from gitopsd.model.memory import HoldReason
 from gitopsd.model.plan import Change, Plan
 from gitopsd.model.ports import Probe
-from gitopsd.model.run import RunKind, RunRecord, Verdict
-from gitopsd.model.spec import DriftMode, OnFailure, StackSpec
+from gitopsd.model.run import RunKind, Verdict
+from gitopsd.model.spec import DriftMode
 from gitopsd.model.status import Wanted
-from gitopsd.model.units import Revision
 from gitopsd.stack import remember
 from gitopsd.stack.attention import StackAttention
 from gitopsd.stack.decide import Situation, Step, decide
@@ -30,6 +28,7 @@ from gitopsd.stack.pipeline import Ask, Pipeline, Planned
 from gitopsd.stack.recover import recover
 from gitopsd.stack.runner import Ended, Order, Runner
 from gitopsd.stack.tracked import Tracked
+from gitopsd.stack.verdicts import Verdicts
 
 log = structlog.get_logger("gitopsd.stack")
 
@@ -51,9 +50,6 @@ class _Next:
 
 _AGAIN, _SETTLED, _STOPPED = _Next(), _Next(Rest.SETTLED), _Next(Rest.STOPPED)
 
-SUSPECTS_SHOWN = 20
-"""Commits that a failed run names at most."""
-
 
 class StackWorker:
     """One stack. `settle` is not reentrant: one thread calls it."""
@@ -66,6 +62,7 @@ class StackWorker:
         self.clocks = GateClocks()
         self.runner = Runner(ledger, self.facts, attention, probe, self.clocks)
         self.target = GoodRevision(ledger, pipeline)
+        self.verdicts = Verdicts(ledger, pipeline, self.target)
         self.tracked = Tracked(ledger, pipeline.cluster)
         self._suspects: frozenset[UnitId] = frozenset()
         self._trouble = ""
@@ -166,7 +163,7 @@ class StackWorker:
         recover(self.ledger, self.pipeline.cluster, lambda name: self.pipeline.applyset(self.name, name))
         event = self.target.moved_to(ask)
         if event is not None:
-            self._remember(remember.same_good(self.ledger.memory, ask.commit), ask.spec, [event])
+            self.verdicts.remember(remember.same_good(self.ledger.memory, ask.commit), ask.spec, [event])
             self.target.keep()
         if not self._trouble and not self._unreadable:
             self.ledger.lift(HoldReason.SOURCE)
@@ -211,7 +208,9 @@ class StackWorker:
         try:
             planned = self.pipeline.plan(ask, state, at=self.ledger.now(), drifted=self._suspects)
         except CommitError as error:
-            return self._refuse(ask, error)
+            self.verdicts.refuse(ask, error)
+            self.clocks.reset()
+            return _AGAIN
         if planned.plan.approvals:
             detail = "; ".join(a.summary for a in planned.plan.approvals)
             self.ledger.hold(HoldReason.APPROVAL, f"commit {ask.commit[:12]}: {detail}")
@@ -220,80 +219,11 @@ class StackWorker:
         ended = self._run(RunKind.DEPLOY, ask, planned)
         self._suspects = frozenset()
         if ended.run.verdict is Verdict.GOOD:
-            self._good(ask, ended.run)
+            self.verdicts.good(ask, ended.run)
+            self.facts.drift({})
         elif ended.run.verdict is Verdict.FAILED:
-            self._failed(ask, ended.run)
+            self.verdicts.failed(ask, ended.run)
         return self._after(ended)
-
-    def _refuse(self, ask: Ask, error: CommitError) -> _Next:
-        """A commit that cannot be carried out: recorded as a failed run in which nothing was touched."""
-        revision = self.pipeline.source(self.ledger.source).revision(ask.commit)
-        now = self.ledger.now()
-        reason = "; ".join(str(p) for p in error.problems)
-        run = RunRecord(
-            id=f"{self.name}-{self.ledger.memory.runs + 1}",
-            stack=self.name,
-            kind=RunKind.DEPLOY,
-            revision=ask.commit,
-            digest=ask.digest,
-            author=revision.author,
-            subject=revision.subject,
-            started=now,
-            finished=now,
-            verdict=Verdict.FAILED,
-            reason=f"refused before the first effect: {reason}",
-            cause=error.cause,
-            suspects=self._suspected(ask),
-        )
-        self.ledger.record.begin(run)
-        self.ledger.record.finish(
-            run, [self.ledger.event("refuse", run=run.id, revision=ask.commit, result="failed", detail=reason)]
-        )
-        log.error(
-            "refused", stack=self.name, run=run.id, revision=ask.commit[:12], problems=[str(p) for p in error.problems]
-        )
-        self._failed(ask, run, counted=False)
-        self.clocks.reset()
-        return _AGAIN
-
-    def _good(self, ask: Ask, run: RunRecord) -> None:
-        before = self.ledger.memory.good
-        memory = remember.good(self.ledger.memory, Good(ask.commit, ask.digest, self.ledger.now()))
-        source = self.pipeline.source(self.ledger.source)
-        delivered = source.between(before[0].commit, ask.commit) if before else (source.revision(ask.commit),)
-        events = [
-            self.ledger.event(
-                "delivered", actor=git_actor(r), run=run.id, revision=r.commit, result="good", detail=r.subject
-            )
-            for r in delivered
-        ]
-        self._remember(
-            memory, ask.spec, [*events, self.ledger.event("good", run=run.id, revision=ask.commit, after=ask.digest)]
-        )
-        self.ledger.record.clean(self.name, [d.unit for d in self.ledger.state.dirty])
-        self.facts.drift({})
-        self.target.keep()
-
-    def _failed(self, ask: Ask, run: RunRecord, *, counted: bool = True) -> None:
-        """Quarantine what was asked, and in the same breath write down that a rollback follows, if one does."""
-        now = self.ledger.now()
-        unit = str(run.failing or "")
-        found = Quarantined(ask.digest, ask.commit, run.id, run.reason, now, unit)
-        back = None
-        if self.ledger.state.dirty and ask.spec.on_failure is OnFailure.ROLLBACK:
-            good = self.ledger.memory.good
-            back = Attempt(
-                run.id, RunKind.ROLLBACK, good[0].commit if good else "", good[0].digest if good else "", now
-            )
-        event = self.ledger.event(
-            "quarantine", run=run.id, revision=ask.commit, unit=unit, after=ask.digest, detail=run.reason
-        )
-        memory = self.ledger.memory if counted else replace(self.ledger.memory, runs=self.ledger.memory.runs + 1)
-        self._remember(remember.failed(memory, found, back), ask.spec, [event])
-        if self.ledger.state.dirty and back is None:
-            self.ledger.hold(
-                HoldReason.FAILED, f"run {run.id} failed and is left as it is (onFailure: hold): {run.reason}"
-            )
 
     # ------------------------------------------------------------ rollback and heal
 
@@ -309,14 +239,14 @@ class StackWorker:
         ended = self._run(RunKind.ROLLBACK, target or ask, planned, undoes=undoes)
         if ended.run.verdict is Verdict.GOOD:
             self.tracked.note_unwanted(planned.desired.units)
-            self._remember(remember.settled(self.ledger.memory), spec)
+            self.verdicts.remember(remember.settled(self.ledger.memory), spec)
             self.ledger.record.clean(self.name, [d.unit for d in self.ledger.state.dirty])
         elif ended.run.verdict is Verdict.FAILED:
             return self._cannot_roll_back(ask, f"run {ended.run.id}: {ended.run.reason}")
         return self._after(ended)
 
     def _cannot_roll_back(self, ask: Ask, detail: str) -> _Next:
-        self._remember(remember.settled(self.ledger.memory), ask.spec)
+        self.verdicts.remember(remember.settled(self.ledger.memory), ask.spec)
         self.ledger.hold(HoldReason.ROLLBACK_FAILED, f"{detail}; push a fix")
         return _AGAIN
 
@@ -406,33 +336,16 @@ class StackWorker:
                 clusters=clusters,
                 applysets=self.pipeline.applysets(self.name, clusters),
                 undoes=undoes,
-                suspects=self._suspected(ask) if kind is RunKind.DEPLOY else (),
+                suspects=self.verdicts.suspected(ask) if kind is RunKind.DEPLOY else (),
             )
         )
         self.tracked.note_orphans(ended.run.id)
         return ended
 
-    def _suspected(self, ask: Ask) -> tuple[str, ...]:
-        """The commits that came since the good one: what broke is in one of them."""
-        good = self.ledger.memory.good
-        source = self.pipeline.source(self.ledger.source)
-        if not good:
-            return (ask.commit,)
-        return tuple(r.commit for r in source.between(good[0].commit, ask.commit)[-SUSPECTS_SHOWN:])
-
-    def _remember(self, memory: Memory, spec: StackSpec, events: Sequence[AuditEvent] = ()) -> None:
-        """On the host at once; in the clusters as soon as they can be written to."""
-        self.ledger.record.save_memory(memory, events)
-        self.ledger.spread(self.pipeline.clusters(spec.clusters))
-
     def _after(self, ended: Ended) -> _Next:
         if ended.interrupt is not None and ended.interrupt.superseded_by is None:
             return _STOPPED
         return _Next(Rest.RETRY) if ended.run.verdict is Verdict.HELD else _AGAIN
-
-
-def git_actor(revision: Revision) -> Actor:
-    return Actor(ActorKind.GIT, revision.author.name, revision.author.email)
 
 
 def drift_of(plan: Plan) -> dict[UnitId, str]:
