@@ -20,7 +20,7 @@ from gitopsd.model.ports import Attention, Clock, Cluster, Effect, Interrupt, Pr
 from gitopsd.model.run import Leftover, Outcome, Result, RunKind
 from gitopsd.model.spec import StackSpec
 from gitopsd.model.times import timestamp
-from gitopsd.model.units import Desired, Unit
+from gitopsd.model.units import Desired, KubernetesUnit
 
 log = structlog.get_logger("gitopsd.run")
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class Session:
     unanswered: set[UnitId] = field(default_factory=set)
 
     @property
-    def units(self) -> Mapping[UnitId, Unit]:
+    def units(self) -> Mapping[UnitId, KubernetesUnit]:
         return self.desired.units
 
     @property

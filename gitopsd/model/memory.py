@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import LiveObject
+from gitopsd.model.modules import Output
 from gitopsd.model.plan import Action, Postponed
 from gitopsd.model.run import RunKind
 from gitopsd.model.units import Manifest, Order
@@ -14,11 +16,13 @@ from gitopsd.model.units import Manifest, Order
 
 @dataclass(frozen=True, slots=True)
 class Good:
-    """A commit whose run passed every gate."""
+    """A commit whose run passed every gate. `outputs` are those outputs of Terraform that its components use and that
+    are not sensitive, by `COMPONENT.OUTPUT`: who goes back to it need not wait for Terraform."""
 
     commit: str
     digest: str
     at: str
+    outputs: Mapping[str, Output] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,18 @@ class JobDone:
 
 
 @dataclass(frozen=True, slots=True)
+class ModuleMemory:
+    """A Terraform root module that the stack tracks, so that a rebuilt host finds its state again. `commit` is the one
+    whose code was applied last."""
+
+    component: str
+    path: str
+    workspace: str
+    state_key: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True)
 class AuditHead:
     """The newest entry of the audit chain; seq 0 with an empty hash is a chain without entries."""
 
@@ -110,6 +126,7 @@ class Memory:
     audit: AuditHead = AuditHead()
     kinds: tuple[str, ...] = ()  # Kind.group of every member: where a rebuild has to look
     namespaces: tuple[str, ...] = ()
+    modules: tuple[ModuleMemory, ...] = ()
 
     def quarantined(self, digest: str) -> Quarantined | None:
         return next((q for q in self.quarantine if q.digest == digest), None)
@@ -121,6 +138,9 @@ class Baseline:
 
     `metadata` is the answer's metadata (uid, resourceVersion, generation, labels, annotations, managedFields):
     what drift is judged against. `certain` is false between the intent and the outcome: nothing is known then.
+
+    Of a Terraform module: `uid` and `resource_version` are lineage and serial of its state, `digest` covers its inputs
+    with the outputs that it takes, and `metadata` is what `planning/modules.py` keeps of it (its outputs among it).
     """
 
     unit: UnitId
@@ -155,6 +175,7 @@ class Dirty:
 
     `created` and `uid` say whether (and as what) a run since the last good one made it: only that may be removed
     by a rollback. `before` holds the former values of an adopted object's fields that we changed, if they may be kept.
+    `resources` are the addresses that such runs created in a Terraform module, `revision` the commit whose code did.
     """
 
     unit: UnitId
@@ -165,6 +186,8 @@ class Dirty:
     created: bool = False
     uid: str = ""
     before: Manifest | None = None
+    resources: tuple[str, ...] = ()
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from gitopsd.model.ids import UnitId
+from gitopsd.model.modules import Edit, FieldChange, ResourceChange
 from gitopsd.model.units import Order, Origin
+
+__all__ = [
+    "Action",
+    "Approval",
+    "Change",
+    "Edit",
+    "FieldChange",
+    "Layer",
+    "Leftover",
+    "Plan",
+    "Postponed",
+    "ResourceChange",
+    "Wave",
+]
 
 
 class Action(StrEnum):
@@ -22,31 +36,16 @@ class Action(StrEnum):
     RELEASE = "release"  # forget it: our marks come off, the object stays
 
 
-class Edit(StrEnum):
-    """What happens to one field."""
-
-    ADD = "add"
-    REMOVE = "remove"
-    REPLACE = "replace"
-
-
-@dataclass(frozen=True, slots=True)
-class FieldChange:
-    """One field's change. `masked` values were never put in here: `before` and `after` are None then."""
-
-    path: str
-    edit: Edit
-    before: Any = None
-    after: Any = None
-    masked: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Change:
     """One unit's change.
 
     `digest` is the wish it fulfils ("" for a deletion); `live_uid` is what was live when it was planned ("" for
     nothing). `deferred` says why the details are known only at its wave. `reason` is why the unit is in the plan.
+
+    Of a Terraform module, `resources` are what its own plan does and `diff` its outputs; `live_uid` is the lineage and
+    serial of the state it was planned on; `revision` is the commit whose code is run ("" for the plan's own);
+    DELETE destroys all of it, RELEASE forgets it and leaves everything as it is.
     """
 
     unit: UnitId
@@ -62,6 +61,8 @@ class Change:
     adopted_from: str = ""
     warnings: tuple[str, ...] = ()
     origin: Origin | None = None
+    resources: tuple[ResourceChange, ...] = ()
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +104,13 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Something that a person has to allow before the first effect; bound to the digest of what it gates."""
+    """Something that a person has to allow before its first effect; bound to the digest of what it gates. `details`
+    are lines for that person: the resources, or the objects."""
 
     digest: str
     summary: str
     units: tuple[UnitId, ...] = ()
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ Unless a method says otherwise, whatever cannot be found out raises `Environment
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,10 +16,11 @@ from gitopsd.model.audit import AuditEvent
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, Accepted, Assessment, Catalog, Deletion, LiveObject, Rejection, Workload
 from gitopsd.model.memory import AuditHead, Baseline, Dirty, Hold, Intent, Memory, StackState
+from gitopsd.model.modules import ModuleApplied, ModuleFailure, ModulePlan, Output
 from gitopsd.model.plan import Plan, Postponed
 from gitopsd.model.run import Observation, Outcome, RunRecord
 from gitopsd.model.spec import HttpCheck
-from gitopsd.model.units import Manifest, Revision
+from gitopsd.model.units import Manifest, Revision, TerraformUnit
 
 
 class Clock(Protocol):
@@ -161,6 +162,51 @@ class Cluster(Protocol):
         """Take or renew the lease of a stack. Raises NeedsPerson if another instance holds it."""
 
     def release_lease(self, stack: str, instance: str) -> None: ...
+
+
+# ---------------------------------------------------------------- Terraform
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One root module as it is to be run: its code at one commit, and values for the variables that other components
+    set (plain JSON, or `Sensitive`)."""
+
+    stack: str
+    unit: TerraformUnit
+    tree: SourceTree
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Terraform(Protocol):
+    """Terraform or OpenTofu. Safe to use from several threads; one module is at work in one of them at a time.
+
+    Raises CommitError for what only another commit mends (syntax, a wrong variable, a refused argument), with file and
+    line; NeedsPerson where the state that was there is gone, or somebody's lock does not end; else EnvironmentFault.
+    """
+
+    def version(self) -> str:
+        """The program and its version, as in `terraform 1.11.4`: an input of every module."""
+
+    def plan(self, module: Module, *, destroy: bool = False, known: bool = False) -> ModulePlan:
+        """Initialise, validate and plan; `destroy` plans to destroy all of it. `known`: a state has been there, and an
+        empty one now is a fault and no reason to create everything again."""
+
+    def apply(
+        self, module: Module, plan: ModulePlan, *, progress: Callable[[str], None], stop: Callable[[], bool]
+    ) -> ModuleApplied | ModuleFailure:
+        """Apply exactly the saved plan. `progress` is told what goes on, a resource at a time; as soon as `stop`
+        answers true the program is interrupted, finishes the resource at hand and gives its lock back."""
+
+    def outputs(self, module: Module) -> Mapping[str, Output]:
+        """Every output in the state; values of sensitive ones as `Sensitive`."""
+
+    def discard(self, plans: Iterable[ModulePlan]) -> None:
+        """Remove saved plans; those that are gone already are no fault."""
+
+    def settle(self, stack: str, component: str) -> None:
+        """After a crash of this process: end what it left running (interrupt, then wait), bring a state home that could
+        not be written, and remove the lock of a dead child of ours. Does nothing if there was no crash."""
 
 
 class Probe(Protocol):

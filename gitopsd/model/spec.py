@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gitopsd.model.ids import DEFAULT_CLUSTER
+from gitopsd.model.modules import OutputRef
 
 
 class OnFailure(StrEnum):
@@ -42,7 +43,9 @@ class GateSpec:
 
 @dataclass(frozen=True, slots=True)
 class KubernetesComponent:
-    """A directory of manifests; `path` is relative to the repository's root, `line` is where the stack file has it."""
+    """A directory of manifests; `path` is relative to the repository's root, `line` is where the stack file has it.
+
+    `values` are the names that stand as `${name}` in its manifests, and the outputs that replace them."""
 
     name: str
     path: str
@@ -53,10 +56,64 @@ class KubernetesComponent:
     adopt: tuple[str, ...] = ()
     gate: GateSpec = GateSpec()
     line: int | None = None
+    values: Mapping[str, OutputRef] = field(default_factory=dict)
+
+    @property
+    def uses(self) -> tuple[OutputRef, ...]:
+        """The outputs that have to be known before it can be applied."""
+        return tuple(sorted(set(self.values.values())))
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The components that come before it: those it names, and those whose outputs it uses."""
+        return tuple(dict.fromkeys((*self.depends_on, *(ref.component for ref in self.uses))))
 
 
-Component = KubernetesComponent
-"""A Terraform component will be the second member."""
+class ApprovalMode(StrEnum):
+    """Which changes of a Terraform component a person has to allow."""
+
+    ALWAYS = "always"
+    DESTROY = "destroy"  # what destroys or replaces
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Variable:
+    """An input variable of a Terraform component that another one's output sets."""
+
+    name: str
+    source: OutputRef
+
+
+@dataclass(frozen=True, slots=True)
+class TerraformComponent:
+    """A Terraform root module. `path` and `var_files` are relative to the repository's root; `state_key` names its
+    state in the host's own backend, where the module has none itself."""
+
+    name: str
+    path: str
+    workspace: str = "default"
+    var_files: tuple[str, ...] = ()
+    variables: tuple[Variable, ...] = ()
+    state_key: str = ""
+    wave: int = 0
+    depends_on: tuple[str, ...] = ()
+    approval: ApprovalMode = ApprovalMode.DESTROY
+    gate: GateSpec = GateSpec()
+    line: int | None = None
+
+    @property
+    def uses(self) -> tuple[OutputRef, ...]:
+        """The outputs that have to be known before it can be planned."""
+        return tuple(sorted({variable.source for variable in self.variables}))
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The components that come before it: those it names, and those whose outputs it uses."""
+        return tuple(dict.fromkeys((*self.depends_on, *(ref.component for ref in self.uses))))
+
+
+Component = KubernetesComponent | TerraformComponent
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +146,18 @@ class StackSpec:
     def component(self, name: str) -> Component:
         return next(c for c in self.components if c.name == name)
 
+    def manifests(self, name: str) -> KubernetesComponent:
+        """The Kubernetes component of this name."""
+        return next(c for c in self.kubernetes if c.name == name)
+
     @property
     def clusters(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(c.cluster for c in self.components))
+        return tuple(dict.fromkeys(c.cluster for c in self.kubernetes))
+
+    @property
+    def kubernetes(self) -> tuple[KubernetesComponent, ...]:
+        return tuple(c for c in self.components if isinstance(c, KubernetesComponent))
+
+    @property
+    def terraform(self) -> tuple[TerraformComponent, ...]:
+        return tuple(c for c in self.components if isinstance(c, TerraformComponent))

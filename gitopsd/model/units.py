@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from gitopsd.model.ids import UnitId
+from gitopsd.model.modules import OutputRef
+from gitopsd.model.spec import ApprovalMode, Variable
 
 Manifest = Mapping[str, Any]
 """A Kubernetes object as parsed JSON. Never changed in place: make a new one."""
@@ -65,7 +67,8 @@ class KubernetesUnit:
 
     `manifest` is normalised (no `status`, no nulls, `data` instead of `stringData`) but carries none of gitopsd's own
     marks; `digest` is over the manifest and the options, so that an unchanged digest means an unchanged wish.
-    `adopt` names the deployers whose objects may be taken over.
+    `adopt` names the deployers whose objects may be taken over. `values` are the outputs that the manifest still has to
+    be filled with, by the name that stands in it; none are left once it is complete.
     """
 
     id: UnitId
@@ -76,6 +79,7 @@ class KubernetesUnit:
     digest: str
     options: UnitOptions = UnitOptions()
     adopt: tuple[str, ...] = ()
+    values: Mapping[str, OutputRef] = field(default_factory=dict)
 
     @property
     def api_version(self) -> str:
@@ -86,8 +90,31 @@ class KubernetesUnit:
         return self.api_version.rpartition("/")[2]
 
 
-Unit = KubernetesUnit
-"""Anything that can be applied; a Terraform root module will be the second member."""
+@dataclass(frozen=True, slots=True)
+class TerraformUnit:
+    """One Terraform root module to apply.
+
+    `digest` is over everything that the commit and the host put in: code, local modules, variable files, lock file,
+    settings, the program's version; not the outputs of others that its `variables` take. `files` are the paths of the
+    commit that it may read.
+    """
+
+    id: UnitId
+    component: str
+    order: Order
+    origin: Origin
+    digest: str
+    path: str
+    files: tuple[str, ...] = ()
+    var_files: tuple[str, ...] = ()
+    variables: tuple[Variable, ...] = ()
+    workspace: str = "default"
+    state_key: str = ""
+    approval: ApprovalMode = ApprovalMode.DESTROY
+
+
+Unit = KubernetesUnit | TerraformUnit
+"""Anything that can be applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +141,15 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What one commit asks of one stack, rendered and with identities."""
+    """What one commit asks of one stack, rendered and with identities: Kubernetes objects (`units`) and Terraform root
+    modules."""
 
     stack: str
     revision: Revision
     digest: str
-    units: Mapping[UnitId, Unit]
+    units: Mapping[UnitId, KubernetesUnit]
+    modules: Mapping[UnitId, TerraformUnit] = field(default_factory=dict)
+
+    @property
+    def everything(self) -> Mapping[UnitId, Unit]:
+        return {**self.units, **self.modules} if self.modules else self.units

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gitopsd.kinds.builtin import custom_kinds
 from gitopsd.model.ids import UnitId
-from gitopsd.model.units import Unit
+from gitopsd.model.units import KubernetesUnit
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Creators:
     kinds: Mapping[tuple[str, str, str], UnitId]
 
     @classmethod
-    def among(cls, units: Iterable[Unit]) -> Creators:
+    def among(cls, units: Iterable[KubernetesUnit]) -> Creators:
         namespaces: dict[tuple[str, str], UnitId] = {}
         kinds: dict[tuple[str, str, str], UnitId] = {}
         for unit in units:

@@ -17,7 +17,7 @@ from gitopsd.model.errors import Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.plan import Change, Layer, Wave
 from gitopsd.model.spec import Component, StackSpec
-from gitopsd.model.units import Order, Unit
+from gitopsd.model.units import KubernetesUnit, Order, Unit
 from gitopsd.planning.creators import Creators
 
 Node = UnitId | tuple[str, str]
@@ -59,7 +59,7 @@ def _predecessors(
     for component in spec.components:
         if component.wave == order[0]:
             before["end", component.name]["begin", component.name] = 0
-            for name in component.depends_on:
+            for name in component.after:
                 before["begin", component.name]["end", name] = 1
     needs = [(a, b) for a, b, _ in _needs(units) if a.order == b.order == order]
     for unit in (*(units[u] for u in changing), *chain.from_iterable(needs)):
@@ -80,7 +80,7 @@ def _levels(before: Predecessors) -> dict[Node, int]:
 
 def _needs(units: Mapping[UnitId, Unit]) -> Iterator[tuple[Unit, Unit, str]]:
     """Implicit dependencies: (earlier, later, what the later has to do with the earlier)."""
-    creators = Creators.among(units.values())
+    creators = Creators.among(u for u in units.values() if isinstance(u, KubernetesUnit))
     for unit in units.values():
         for earlier, why in creators.needed_by(unit.id):
             yield units[earlier], unit, why
@@ -97,7 +97,7 @@ def check_order(spec: StackSpec, units: Mapping[UnitId, Unit]) -> list[Problem]:
     ordered = dict(sorted(units.items()))
     problems += [_too_late(*need) for need in _needs(ordered) if need[0].order > need[1].order]
     problems += _dependency_problems(spec, ordered)
-    tied = {c.wave for c in spec.components if c.depends_on}  # needs alone make no circle: what is needed needs nothing
+    tied = {c.wave for c in spec.components if c.after}  # needs alone make no circle: what is needed needs nothing
     for order in sorted({unit.order for unit in ordered.values() if unit.order[0] in tied}):
         problems += _cycle_problems(order, spec, ordered)
     return problems
@@ -107,7 +107,7 @@ def _component_problems(spec: StackSpec) -> list[Problem]:
     components = {c.name: c for c in spec.components}
     problems = []
     for component in spec.components:
-        for name in component.depends_on:
+        for name in component.after:
             other = components.get(name)
             if other is None:
                 problems.append(_about(spec, component, f"dependsOn: the stack has no component {name!r}"))
@@ -118,7 +118,7 @@ def _component_problems(spec: StackSpec) -> list[Problem]:
                 )
                 problems.append(_about(spec, component, text, "raise its wave, or lower the other's"))
     try:
-        TopologicalSorter({c.name: c.depends_on for c in spec.components}).prepare()
+        TopologicalSorter({c.name: c.after for c in spec.components}).prepare()
     except CycleError as cycle:
         names: list[str] = cycle.args[1]
         text = "; ".join(
@@ -147,7 +147,7 @@ def _dependency_problems(spec: StackSpec, units: Mapping[UnitId, Unit]) -> list[
         members[unit.component].append(unit)
     problems = []
     for component in spec.components:
-        for name in component.depends_on:
+        for name in component.after:
             if not members[component.name] or not members[name]:
                 continue
             first = min(members[component.name], key=lambda u: (u.order, u.id))
@@ -172,7 +172,7 @@ def _cycle_problems(order: Order, spec: StackSpec, units: Mapping[UnitId, Unit])
 
 def _circle(order: Order, nodes: Sequence[Node], spec: StackSpec, units: Mapping[UnitId, Unit]) -> Problem:
     """A circle in words; each node of graphlib's answer comes before the next one."""
-    creators = Creators.among(units.values())
+    creators = Creators.among(u for u in units.values() if isinstance(u, KubernetesUnit))
     steps: list[str] = []
     for earlier, later in pairwise(nodes):
         if isinstance(earlier, UnitId) and isinstance(later, UnitId):

@@ -17,7 +17,7 @@ from gitopsd.model.live import Accepted, LiveObject, Rejection, RejectionKind
 from gitopsd.model.memory import Baseline
 from gitopsd.model.plan import Action, Change, FieldChange
 from gitopsd.model.spec import StackSpec
-from gitopsd.model.units import KubernetesUnit, Unit
+from gitopsd.model.units import KubernetesUnit
 from gitopsd.planning.creators import is_job
 from gitopsd.planning.findings import SHAPE, Finding
 from gitopsd.planning.podcheck import PodAnswer, judge_pod
@@ -32,7 +32,7 @@ class View:
     """What judging one unit needs to know of the rest. `first` is what the plan deletes before its waves."""
 
     spec: StackSpec
-    units: Mapping[UnitId, Unit]
+    units: Mapping[UnitId, KubernetesUnit]
     baselines: Mapping[UnitId, Baseline]
     applysets: Mapping[str, str]
     changing: Collection[UnitId]

@@ -11,7 +11,7 @@ from gitopsd.model.errors import Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Rejection, RejectionKind
 from gitopsd.model.plan import Action, Change
-from gitopsd.model.units import Unit
+from gitopsd.model.units import KubernetesUnit
 
 TEMPLATE_FIELDS = ("spec.template", "spec.jobTemplate")
 
@@ -30,7 +30,11 @@ class PodAnswer:
 
 
 def judge_pod(
-    unit: Unit, refusal: Rejection, change: Change, units: Mapping[UnitId, Unit], changing: Collection[UnitId]
+    unit: KubernetesUnit,
+    refusal: Rejection,
+    change: Change,
+    units: Mapping[UnitId, KubernetesUnit],
+    changing: Collection[UnitId],
 ) -> PodAnswer:
     """Sort the refusal of a pod of `unit`.
 
@@ -46,7 +50,9 @@ def judge_pod(
     return PodAnswer(mistakes=(problem,))
 
 
-def _remedy(unit: Unit, refusal: Rejection, units: Mapping[UnitId, Unit], changing: Collection[UnitId]) -> str:
+def _remedy(
+    unit: KubernetesUnit, refusal: Rejection, units: Mapping[UnitId, KubernetesUnit], changing: Collection[UnitId]
+) -> str:
     """What the commit has to do about it; "" if this is not sure, or if the plan does it."""
     if refusal.kind is not RejectionKind.ADMISSION:
         return ""
@@ -64,7 +70,7 @@ def _remedy(unit: Unit, refusal: Rejection, units: Mapping[UnitId, Unit], changi
     return ""
 
 
-def _security_remedy(unit: Unit) -> str:
+def _security_remedy(unit: KubernetesUnit) -> str:
     pod = pod_of(unit.manifest) or {}
     containers = (pod.get("spec") or {}).get("containers") or ()
     names = ", ".join(str(c.get("name", "")) for c in containers)

@@ -183,7 +183,7 @@ def _depths(spec: StackSpec) -> dict[str, int]:
 
     def depth(name: str) -> int:
         if name not in depths:
-            depths[name] = max((depth(other) + 1 for other in spec.component(name).depends_on), default=0)
+            depths[name] = max((depth(other) + 1 for other in spec.component(name).after), default=0)
         return depths[name]
 
     for component in spec.components:

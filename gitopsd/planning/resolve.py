@@ -14,8 +14,8 @@ from gitopsd.model.codec import to_plain
 from gitopsd.model.errors import CommitError, EnvironmentFault, Problem, raise_if
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Catalog
-from gitopsd.model.spec import Component, StackSpec
-from gitopsd.model.units import Desired, Document, KubernetesUnit, Manifest, Revision, Unit, UnitOptions
+from gitopsd.model.spec import KubernetesComponent, StackSpec
+from gitopsd.model.units import Desired, Document, KubernetesUnit, Manifest, Revision, TerraformUnit, UnitOptions
 from gitopsd.planning.graph import check_order
 
 FALLBACK_NAMESPACE = "default"
@@ -36,8 +36,10 @@ def resolve(
     digest: str,
     documents: Sequence[Document],
     catalogs: Mapping[str, Catalog],
+    *,
+    modules: Sequence[TerraformUnit] = (),
 ) -> Desired:
-    """The units that `documents` ask for.
+    """The units that `documents` and Terraform's root `modules` ask for.
 
     A cluster without a catalog is not asked about its kinds (an offline check): what is built in is known, the rest
     taken as namespaced. Raises CommitError with every mistake, or else EnvironmentFault with every kind that a
@@ -46,13 +48,13 @@ def resolve(
     kinds = _Kinds(spec, documents, catalogs)
     problems: list[Problem] = []
     unserved: list[Problem] = []
-    found: list[Unit] = []
+    found: list[KubernetesUnit] = []
     for document in documents:
         wrong = _malformed(document)
         problems += wrong
         if wrong:
             continue
-        component = spec.component(document.component)
+        component = spec.manifests(document.component)
         scope = kinds.scope(component.cluster, document)
         if isinstance(scope, Problem):
             unserved.append(scope)
@@ -66,10 +68,11 @@ def resolve(
         found.append(unit)
     problems += _duplicates(found)
     units = {unit.id: unit for unit in sorted(found, key=lambda u: u.id)}
-    problems += check_order(spec, units)
+    roots = {module.id: module for module in sorted(modules, key=lambda m: m.id)}
+    problems += check_order(spec, {**units, **roots})
     raise_if(problems)
     raise_if(unserved, EnvironmentFault)
-    return Desired(spec.name, revision, digest, units)
+    return Desired(spec.name, revision, digest, units, roots)
 
 
 def _malformed(document: Document) -> list[Problem]:
@@ -98,7 +101,9 @@ def _malformed(document: Document) -> list[Problem]:
     return found
 
 
-def _unit(component: Component, document: Document, *, namespaced: bool) -> tuple[Unit, list[Problem]]:
+def _unit(
+    component: KubernetesComponent, document: Document, *, namespaced: bool
+) -> tuple[KubernetesUnit, list[Problem]]:
     """The unit of a document, with the mistakes in its annotations. Raises CommitError for what cannot be sent."""
     manifest = _placed(normalise(document.manifest), component, namespaced=namespaced)
     group, kind = group_kind(manifest)
@@ -121,7 +126,7 @@ def _unit(component: Component, document: Document, *, namespaced: bool) -> tupl
     )
 
 
-def _placed(manifest: Manifest, component: Component, *, namespaced: bool) -> Manifest:
+def _placed(manifest: Manifest, component: KubernetesComponent, *, namespaced: bool) -> Manifest:
     """The manifest with its namespace, or without one if its kind has none."""
     metadata: dict[str, Any] = {k: v for k, v in manifest["metadata"].items() if k != "namespace"}
     if namespaced:
@@ -141,9 +146,9 @@ def _options_text(options: UnitOptions) -> str:
     return canonical(to_plain(options)).decode()
 
 
-def _duplicates(units: Iterable[Unit]) -> list[Problem]:
+def _duplicates(units: Iterable[KubernetesUnit]) -> list[Problem]:
     problems: list[Problem] = []
-    seen: dict[UnitId, Unit] = {}
+    seen: dict[UnitId, KubernetesUnit] = {}
     for unit in sorted(units, key=lambda u: (u.origin, u.component)):
         first = seen.setdefault(unit.id, unit)
         if first is not unit:
@@ -190,7 +195,7 @@ class _Kinds:
         for document in documents:
             custom = custom_kinds(document.manifest)
             if custom is not None:
-                cluster = spec.component(document.component).cluster
+                cluster = spec.manifests(document.component).cluster
                 scope = _Scope(custom.namespaced, frozenset(custom.versions))
                 self.brought[cluster, custom.group, custom.kind] = scope
 

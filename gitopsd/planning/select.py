@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gitopsd.kinds.jobs import job_digest
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Baseline, Dirty, StackState
-from gitopsd.model.units import Desired, KubernetesUnit, Unit
+from gitopsd.model.units import Desired, KubernetesUnit
 from gitopsd.planning.creators import is_job
 
 
@@ -60,13 +60,13 @@ def select(
     return Selection(tuple(sorted(found, key=lambda c: c.unit.id)), tuple(sorted(gone, key=lambda b: b.unit)))
 
 
-def _why_in_scope(unit: Unit, baseline: Baseline | None, drifted: bool, dirty: Dirty | None) -> str:
+def _why_in_scope(unit: KubernetesUnit, baseline: Baseline | None, drifted: bool, dirty: Dirty | None) -> str:
     if drifted:
         return "drifted"
     return "dirty" if dirty is not None else _why(unit, baseline, drifted) or "asked for"
 
 
-def _why(unit: Unit, baseline: Baseline | None, drifted: bool) -> str:
+def _why(unit: KubernetesUnit, baseline: Baseline | None, drifted: bool) -> str:
     """Why a deploy looks at a unit; "" if it has no reason to."""
     if baseline is None:
         return "new"

@@ -25,7 +25,7 @@ def desired_digest(view: TreeView, spec: StackSpec, tools: Tools) -> str:
     files that nothing refers to do not count. Raises EnvironmentFault if a kustomization needs a tool that the host
     has not.
     """
-    components = [_component(view, spec, component, tools) for component in spec.components]
+    components = [_component(view, spec, component, tools) for component in spec.kubernetes]
     asked = [RENDER_VERSION, PARSER_VERSION, spec.name, spec.source, spec.section, components]
     return hashlib.sha256(orjson.dumps(asked)).hexdigest()
 

@@ -44,7 +44,7 @@ class Renderer:
         view = TreeView(tree)
         render = _Render(view, self._cache, self._tools)
         layouts: list[tuple[KubernetesComponent, Layout]] = []
-        for component in spec.components:
+        for component in spec.kubernetes:
             try:
                 layouts.append((component, layout_of(view, spec, component)))
             except CommitError as error:

@@ -10,7 +10,7 @@ from gitopsd.model.audit import AuditEvent
 from gitopsd.model.errors import CommitError, NeedsPerson, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Memory
-from gitopsd.model.units import Unit
+from gitopsd.model.units import KubernetesUnit
 from gitopsd.stack.ledger import Ledger
 from gitopsd.stack.pipeline import Ask, Pipeline, good_ask
 
@@ -34,7 +34,7 @@ class GoodRevision:
             raise NeedsPerson(Problem(lost, f"source {source}", remedy="push a commit that is to be good"))
         return good_ask(self.pipeline, source, self.ledger.stack, good[0])
 
-    def units(self, memory: Memory) -> Mapping[UnitId, Unit]:
+    def units(self, memory: Memory) -> Mapping[UnitId, KubernetesUnit]:
         """The units that it asks for; none if there is none, or none that can be read."""
         try:
             ask = self.ask(memory)

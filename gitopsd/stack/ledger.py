@@ -13,13 +13,13 @@ from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Baseline, Hold, HoldReason, JobDone, Memory, StackState
 from gitopsd.model.ports import Clock, Cluster, Record
 from gitopsd.model.times import timestamp
-from gitopsd.model.units import Unit
+from gitopsd.model.units import KubernetesUnit
 from gitopsd.stack import remember
 from gitopsd.stack.rebuild import members, ungated
 
 log = structlog.get_logger("gitopsd.stack")
 
-Wanted = Callable[[Memory], Mapping[UnitId, Unit]]
+Wanted = Callable[[Memory], Mapping[UnitId, KubernetesUnit]]
 """The units that the good revision of a memory asks for; none if there is no such revision."""
 
 DAEMON = Actor(ActorKind.DAEMON, "gitopsd")

@@ -10,7 +10,7 @@ from gitopsd.model.live import LiveObject
 from gitopsd.model.memory import Attempt, Dirty, Memory
 from gitopsd.model.plan import Action
 from gitopsd.model.ports import Cluster
-from gitopsd.model.units import Unit
+from gitopsd.model.units import KubernetesUnit
 
 SECONDS = len("2026-01-01T00:00:00")
 """The part of a time that API servers write: objects are born at whole seconds."""
@@ -26,7 +26,7 @@ def members(clusters: Mapping[str, Cluster], applysets: Mapping[str, str], memor
     )
 
 
-def ungated(attempt: Attempt, found: Iterable[LiveObject], wanted: Mapping[UnitId, Unit]) -> list[Dirty]:
+def ungated(attempt: Attempt, found: Iterable[LiveObject], wanted: Mapping[UnitId, KubernetesUnit]) -> list[Dirty]:
     """Marks for everything that a run of which nothing else is known may have touched: all that is there, and all that
     the good revision wants and that is not there any more.
 
