@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 DEFAULT_CLUSTER = "default"
@@ -53,3 +54,8 @@ class UnitId:
         if kind == TERRAFORM_KIND:
             return cls.terraform(parts[1])
         return cls(cluster, group, kind, parts[1] if len(parts) == 3 else "", parts[-1])
+
+
+def clusters_of(units: Iterable[UnitId]) -> set[str]:
+    """The clusters that these units live in; Terraform modules live in none."""
+    return {unit.cluster for unit in units if not unit.is_terraform}

@@ -11,7 +11,7 @@ import structlog
 from gitopsd.execution.clocks import GateClocks
 from gitopsd.execution.sweep import survey, suspicious
 from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson, Problem
-from gitopsd.model.ids import UnitId
+from gitopsd.model.ids import UnitId, clusters_of
 from gitopsd.model.memory import HoldReason
 from gitopsd.model.plan import Change, Plan
 from gitopsd.model.ports import Probe
@@ -308,7 +308,7 @@ class StackWorker:
         if target is None or desired is None:
             return
         baselines = self.ledger.record.baselines(self.name)
-        clusters = self.pipeline.clusters({u.cluster for u in baselines} | set(target.spec.clusters))
+        clusters = self.pipeline.clusters(clusters_of(baselines) | set(target.spec.clusters))
         applysets = self.pipeline.applysets(self.name, clusters)
         self._suspects = suspicious(clusters, applysets, baselines)
         seen = survey(clusters, desired, self.ledger.clock.now())
@@ -325,7 +325,7 @@ class StackWorker:
         self.tracked.take_note(planned)
         if kind is RunKind.DEPLOY:  # the other kinds do not look at what is no longer wanted
             self.tracked.postpone(planned.plan)
-        touched = {u.cluster for u in planned.desired.units} | {c.unit.cluster for c in planned.plan.changes()}
+        touched = clusters_of([*planned.desired.units, *(c.unit for c in planned.plan.changes())])
         clusters = self.pipeline.clusters(touched | set(ask.spec.clusters))
         ended = self.runner.run(
             Order(
