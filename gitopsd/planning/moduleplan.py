@@ -88,8 +88,8 @@ def gated(resources: Iterable[ResourceChange], mode: ApprovalMode) -> tuple[Reso
 def approval(
     unit: TerraformUnit, plan: ModulePlan, mode: ApprovalMode, *, destroy: bool = False, own: Collection[str] = ()
 ) -> Approval | None:
-    """What a person has to allow before this plan is applied; None if nothing. All of a module that is destroyed is asked
-    for, whatever its `mode`.
+    """What a person has to allow before this plan is applied; None if nothing. Of a module that is destroyed that is
+    everything, whatever its `mode`.
 
     Bound to the state it was made on and to every change that needs it: another state or another change asks anew, an
     unrelated commit does not. `own` are addresses that the runs which are taken back have made: they may go.

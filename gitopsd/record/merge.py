@@ -26,6 +26,8 @@ def touched(former: Dirty | None, now: Dirty) -> Dirty:
         created=former.created or now.created,
         uid=now.uid if now.uid and (now.created or not former.uid) else former.uid,
         before=now.before if former.before is None else former.before,
+        resources=tuple(sorted({*former.resources, *now.resources})),
+        revision=now.revision or former.revision,
     )
 
 
