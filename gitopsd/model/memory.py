@@ -9,6 +9,7 @@ from enum import StrEnum
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import LiveObject
 from gitopsd.model.modules import Output
+from gitopsd.model.orders import Grant, Question
 from gitopsd.model.plan import Action, Postponed
 from gitopsd.model.run import RunKind
 from gitopsd.model.units import Manifest, Order
@@ -64,16 +65,51 @@ class HoldReason(StrEnum):
     FAILED = "failed"  # onFailure: hold
     INSTANCE = "instance"  # another instance owns the stack
     FLAPPING = "flapping"
+    SUSPENDED = "suspended"  # by a person
+    PINNED = "pinned"  # a person went back to an older revision
+    DESTROYED = "destroyed"  # a person had everything of it deleted
+    CLUSTER = "cluster"  # another cluster answers under a known name
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A reason to wait; `by` is who set it: `gitopsd` or a person. `detail` says what lifts it."""
+    """A reason to wait; `by` is who set it: `gitopsd` or a person. `detail` says what lifts it.
+
+    `until` is when it ends by itself (ISO 8601, UTC; "" if it does not). `now`: what was under way waits, too.
+    """
 
     reason: HoldReason
     since: str
     by: str
     detail: str
+    until: str = ""
+    now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A revision that a person went back to. `head` is what the branch had then; with `until_newer` another one lifts
+    the pin. `live`: its run was good, so that it is what drift is healed to."""
+
+    commit: str
+    digest: str
+    by: str
+    why: str
+    at: str
+    until_newer: bool = False
+    head: str = ""
+    live: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Destruction:
+    """A person wants everything of the stack deleted; `with_data` includes what may hold data. `done`: it is."""
+
+    by: str
+    why: str
+    at: str
+    with_data: bool = False
+    done: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +163,20 @@ class Memory:
     kinds: tuple[str, ...] = ()  # Kind.group of every member: where a rebuild has to look
     namespaces: tuple[str, ...] = ()
     modules: tuple[ModuleMemory, ...] = ()
+    pin: Pin | None = None
+    destruction: Destruction | None = None
+    clusters: Mapping[str, str] = field(default_factory=dict)  # the uid of kube-system, by the cluster's name
+
+    @property
+    def live(self) -> Good | None:
+        """The revision that was good last: what drift is healed to."""
+        if self.pin is not None and self.pin.live:
+            same = next((g for g in self.good if g.digest == self.pin.digest), None)
+            return same or Good(self.pin.commit, self.pin.digest, self.pin.at)
+        return self.good[0] if self.good else None
+
+    def held(self, reason: HoldReason) -> Hold | None:
+        return next((h for h in self.holds if h.reason is reason), None)
 
     def quarantined(self, digest: str) -> Quarantined | None:
         return next((q for q in self.quarantine if q.digest == digest), None)
@@ -206,9 +256,16 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class StackState:
-    """All that the host knows of a stack."""
+    """All that the host knows of a stack. `questions` are what it asks people now, `grants` what they answered."""
 
     memory: Memory
     dirty: tuple[Dirty, ...] = ()
     intents: tuple[Intent, ...] = ()
     postponed: tuple[Postponed, ...] = ()
+    questions: tuple[Question, ...] = ()
+    grants: tuple[Grant, ...] = ()
+
+    @property
+    def granted(self) -> frozenset[str]:
+        """The digests of everything that a person allowed."""
+        return frozenset(g.digest for g in self.grants if g.allowed)

@@ -17,6 +17,7 @@ from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, Accepted, Assessment, Catalog, Deletion, LiveObject, Rejection, Workload
 from gitopsd.model.memory import AuditHead, Baseline, Dirty, Hold, Intent, Memory, StackState
 from gitopsd.model.modules import ModuleApplied, ModuleFailure, ModulePlan, Output
+from gitopsd.model.orders import Grant, Order, Question
 from gitopsd.model.plan import Plan, Postponed
 from gitopsd.model.run import Observation, Outcome, RunRecord
 from gitopsd.model.spec import HttpCheck
@@ -254,6 +255,24 @@ class Record(Protocol):
 
     def set_postponed(self, stack: str, postponed: Sequence[Postponed]) -> None: ...
 
+    def order(self, stack: str, order: Order, events: Sequence[AuditEvent] = ()) -> Order:
+        """Put a person's order on record; with its number."""
+
+    def orders(self, stack: str) -> tuple[Order, ...]:
+        """Those that were not carried out yet, oldest first."""
+
+    def obey(self, memory: Memory, orders: Sequence[Order], events: Sequence[AuditEvent] = ()) -> Memory:
+        """`save_memory`, and the end of these orders: a crash neither loses nor repeats one."""
+
+    def grant(self, stack: str, grant: Grant, events: Sequence[AuditEvent] = ()) -> None:
+        """Write down a person's answer; it replaces an earlier one."""
+
+    def grants(self, stack: str) -> tuple[Grant, ...]:
+        """What people answered, as far as it still counts."""
+
+    def ask_people(self, stack: str, questions: Sequence[Question], drop: Sequence[str] = ()) -> None:
+        """From now on these questions are open, and no others; the grants of the digests in `drop` end."""
+
     def begin(self, run: RunRecord, events: Sequence[AuditEvent] = ()) -> None: ...
 
     def save_plan(self, run: str, plan: Plan) -> None: ...
@@ -292,9 +311,18 @@ class Record(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """Why a run should end at its next safe point: `superseded_by` a newer commit, or the process stops (None)."""
+    """Why a run should end at its next safe point: `superseded_by` a newer commit, or the process stops (None).
+
+    `order` is the sentence of a person's order that is the reason; without `superseded_by` the stack then waits.
+    """
 
     superseded_by: str | None = None
+    order: str = ""
+
+    @property
+    def stops(self) -> bool:
+        """Whether the process ends."""
+        return self.superseded_by is None and not self.order
 
 
 class Attention(Protocol):

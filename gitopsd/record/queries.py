@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from gitopsd.model.errors import Problem, UsageError
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import AuditHead, Baseline, Dirty, Intent, Memory, StackState
+from gitopsd.model.orders import Grant, Order, Question
 from gitopsd.model.plan import Plan, Postponed
 from gitopsd.model.run import Leftover, Observation, Outcome, RunRecord
 from gitopsd.record.blobs import unpack
@@ -43,7 +44,19 @@ def state(db: sqlite3.Connection, stack: str) -> StackState | None:
                 "SELECT unit, reason, since FROM postponed WHERE stack = ? ORDER BY unit", (stack,)
             )
         ),
+        questions=tuple(unpack(Question, body) for (body,) in _of_stack(db, "questions", stack)),
+        grants=grants(db, stack),
     )
+
+
+def grants(db: sqlite3.Connection, stack: str) -> tuple[Grant, ...]:
+    return tuple(unpack(Grant, body) for (body,) in _of_stack(db, "grants", stack))
+
+
+def orders(db: sqlite3.Connection, stack: str) -> tuple[Order, ...]:
+    """Orders that were not carried out yet, oldest first."""
+    rows = db.execute("SELECT seq, body FROM orders WHERE stack = ? ORDER BY seq", (stack,))
+    return tuple(replace(unpack(Order, body), seq=seq) for seq, body in rows)
 
 
 def _of_stack(db: sqlite3.Connection, table: str, stack: str) -> Iterable[tuple[bytes]]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Baseline, StackState
+from gitopsd.model.orders import Order
 from gitopsd.model.run import RunRecord
 from gitopsd.record import queries
 from gitopsd.record.database import faults, open_for_reading
@@ -56,6 +57,10 @@ class Reader:
     def state(self, stack: str) -> StackState | None:
         """None for a stack that this host has never seen."""
         return self._ask(lambda db: queries.state(db, stack))
+
+    def orders(self, stack: str) -> tuple[Order, ...]:
+        """What people ordered and the stack has not done yet, oldest first."""
+        return self._ask(lambda db: queries.orders(db, stack))
 
     def baselines(self, stack: str) -> dict[UnitId, Baseline]:
         return self._ask(lambda db: queries.baselines(db, stack))

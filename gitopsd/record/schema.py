@@ -62,6 +62,13 @@ STEPS: tuple[Step, ...] = (
         "INSERT INTO audit_head VALUES (1, 0, '', 1)",
         "CREATE TABLE audit_outbox (seq INTEGER PRIMARY KEY, line BLOB NOT NULL)",
     ),
+    (
+        "CREATE TABLE orders (seq INTEGER PRIMARY KEY AUTOINCREMENT, stack TEXT NOT NULL, body BLOB NOT NULL)",
+        """CREATE TABLE questions (
+             stack TEXT NOT NULL, digest TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (stack, digest))""",
+        """CREATE TABLE grants (
+             stack TEXT NOT NULL, digest TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (stack, digest))""",
+    ),
 )
 """Step N leads from version N to N + 1. A released step is never changed: a change of the tables is a new one."""
 

@@ -15,6 +15,7 @@ from typing import Any
 from gitopsd.model.audit import AuditEvent
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import AuditHead, Baseline, Dirty, Hold, Intent, Memory, StackState
+from gitopsd.model.orders import Grant, Order, Question
 from gitopsd.model.plan import Plan, Postponed
 from gitopsd.model.ports import Clock, Effect
 from gitopsd.model.run import Observation, RunRecord
@@ -103,11 +104,7 @@ class SqliteRecord:
 
     def save_memory(self, memory: Memory, events: Sequence[AuditEvent] = ()) -> Memory:
         with self._writing(events) as db:
-            stored = queries.memory(db, memory.stack)
-            newest = max(memory.generation, stored.generation if stored else 0)
-            saved = replace(memory, generation=newest + 1, audit=queries.audit_head(db))
-            _put_memory(db, saved)
-            return saved
+            return _save_memory(db, memory)
 
     def adopt_memory(self, memory: Memory) -> None:
         """Also writes an audit entry if the memory's audit head is not in this host's log: the log was lost or cut."""
@@ -129,6 +126,39 @@ class SqliteRecord:
             db.execute("DELETE FROM postponed WHERE stack = ?", (stack,))
             rows = [(stack, str(p.unit), printable(p.reason), p.since) for p in postponed]
             db.executemany("INSERT OR REPLACE INTO postponed VALUES (?, ?, ?, ?)", rows)
+
+    # ------------------------------------------------------------ people
+
+    def order(self, stack: str, order: Order, events: Sequence[AuditEvent] = ()) -> Order:
+        with self._writing(events) as db:
+            row = db.execute("INSERT INTO orders (stack, body) VALUES (?, ?) RETURNING seq", (stack, pack(order)))
+            return replace(order, seq=int(row.fetchone()[0]))
+
+    def orders(self, stack: str) -> tuple[Order, ...]:
+        with self._reading() as db:
+            return queries.orders(db, stack)
+
+    def obey(self, memory: Memory, orders: Sequence[Order], events: Sequence[AuditEvent] = ()) -> Memory:
+        with self._writing(events) as db:
+            saved = _save_memory(db, memory)
+            db.executemany("DELETE FROM orders WHERE seq = ?", [(order.seq,) for order in orders])
+            return saved
+
+    def grant(self, stack: str, grant: Grant, events: Sequence[AuditEvent] = ()) -> None:
+        with self._writing(events) as db:
+            db.execute("INSERT OR REPLACE INTO grants VALUES (?, ?, ?)", (stack, grant.digest, pack(grant)))
+
+    def grants(self, stack: str) -> tuple[Grant, ...]:
+        with self._reading() as db:
+            return queries.grants(db, stack)
+
+    def ask_people(self, stack: str, questions: Sequence[Question], drop: Sequence[str] = ()) -> None:
+        with self._writing() as db:
+            db.execute("DELETE FROM questions WHERE stack = ?", (stack,))
+            asked = [(stack, q.approval.digest, pack(q)) for q in questions]
+            db.executemany("INSERT OR REPLACE INTO questions VALUES (?, ?, ?)", asked)
+            ended = [(stack, digest) for digest in drop]
+            db.executemany("DELETE FROM grants WHERE stack = ? AND digest = ?", ended)
 
     # ------------------------------------------------------------ the journal of effects
 
@@ -262,6 +292,14 @@ def _open(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _save_memory(db: sqlite3.Connection, memory: Memory) -> Memory:
+    stored = queries.memory(db, memory.stack)
+    newest = max(memory.generation, stored.generation if stored else 0)
+    saved = replace(memory, generation=newest + 1, audit=queries.audit_head(db))
+    _put_memory(db, saved)
+    return saved
 
 
 def _put_memory(db: sqlite3.Connection, memory: Memory) -> None:
