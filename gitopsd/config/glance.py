@@ -12,7 +12,7 @@ from typing import Final
 _COMMENT: Final = re.compile(r"[ ]*(#[^\r\x85\u2028\u2029]*)?")  # or nothing at all
 _INDENTED: Final = re.compile(r"[ ]+[^\s#][^\r\t\x85\u2028\u2029]*")
 _ITEM: Final = re.compile(r"-[ ]+[^\s#][^\r\t\x85\u2028\u2029]*")
-_VALUE: Final = r"""[\w./][\w./:@-]*|"[^"\\]*"|'[^']*'|\{[^{}"'#]*\}|\[\]"""
+_VALUE: Final = r"""[\w./][\w./:@-]*|"[^"\\]*"|'[^']*'|\{(?:[^{}"'#]|\{[^{}"'#]*\})*\}|\[\]"""
 _ENTRY: Final = re.compile(rf"(?P<key>[A-Za-z]+):([ ]+(?P<value>{_VALUE}))?([ ]+#.*|[ ]*)")
 _PATH: Final = re.compile(r"[\w.-]*/[\w./-]*")  # with a slash, it is neither a number nor a truth value nor a date
 

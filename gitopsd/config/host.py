@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket as network
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ from gitopsd.config.schema import (
     entries,
     is_label,
 )
+from gitopsd.config.terraform import TerraformConfig, TerraformSection, state_cluster_problems, terraform_config
 from gitopsd.model.errors import ConfigurationError, Problem, raise_if
 from gitopsd.model.ids import DEFAULT_CLUSTER
 from gitopsd.yamltext import LineIndex
@@ -72,7 +73,8 @@ class ClusterConfig:
 
 @dataclass(frozen=True, slots=True)
 class HostConfig:
-    """The whole configuration, every path absolute. `runtime_dir` is the socket's directory."""
+    """The whole configuration, every path absolute. `runtime_dir` is the socket's directory; members of `socket_group`
+    may change the state of stacks over it, beside root ("" for root alone)."""
 
     file: Path
     instance: str
@@ -82,6 +84,8 @@ class HostConfig:
     runtime_dir: Path
     sources: tuple[SourceConfig, ...]
     clusters: tuple[ClusterConfig, ...]
+    terraform: TerraformConfig = field(default_factory=TerraformConfig)
+    socket_group: str = ""
 
 
 def load_host_config(file: Path) -> HostConfig:
@@ -89,7 +93,7 @@ def load_host_config(file: Path) -> HostConfig:
     document, data = read_host_file(file)
     place = Place(str(file), LineIndex(data), document.index)
     host, problems = check(_Host, document.value, place)
-    problems += _repeated(document.value, place)
+    problems += [*_repeated(document.value, place), *state_cluster_problems(document.value, place)]
     instance = host.instance if host and host.instance else _host_name()
     if not is_label(instance):
         problems.append(
@@ -108,6 +112,8 @@ def load_host_config(file: Path) -> HostConfig:
         runtime_dir=socket.parent,
         sources=tuple(_source(file, source) for source in host.sources),
         clusters=tuple(_cluster(file, cluster) for cluster in host.clusters),
+        terraform=terraform_config(file, host.terraform, [cluster.name for cluster in host.clusters]),
+        socket_group=host.socket_group or "",
     )
 
 
@@ -292,18 +298,6 @@ class _Cluster(Section):
         return self
 
 
-class _Terraform(Section):
-    binary: PathText | None = None
-    backend: Text | None = None
-    parallelism: Annotated[int, Field(ge=1)] | None = None
-    timeout: Duration | None = None
-    drift_interval: Duration | None = None
-    env: dict[str, str] | None = None
-    env_files: list[PathText] | None = None
-    cli_config: PathText | None = None
-    user: Text | None = None
-
-
 class _Host(Section):
     instance: Label | None = None
     state_dir: PathText = DEFAULT_STATE_DIR
@@ -311,10 +305,10 @@ class _Host(Section):
     socket: PathText = DEFAULT_SOCKET
     sources: Annotated[list[_Source], Field(min_length=1)]
     clusters: Annotated[list[_Cluster], Field(min_length=1)]
-    socket_group: Later[Text] | None = None
+    terraform: TerraformSection = TerraformSection()
+    socket_group: Text | None = None
     listen: Later[Address] | None = None
     webhook_listen: Later[Address] | None = None
     api_token_file: Later[PathText] | None = None
     api_public: Later[bool] | None = None
-    terraform: Later[_Terraform] | None = None
     policy: Later[_Policy] | None = None

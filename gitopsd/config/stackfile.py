@@ -10,10 +10,30 @@ import orjson
 from gitopsd.config.relations import Context, relation_problems
 from gitopsd.config.repopath import repository_path
 from gitopsd.config.schema import Place, check, duplicates
-from gitopsd.config.stackmodel import ComponentSection, GateSection, KubernetesSection, StackDocument
+from gitopsd.config.stackmodel import (
+    ComponentSection,
+    GateSection,
+    KubernetesSection,
+    StackDocument,
+    TerraformSection,
+    VariableSection,
+    output_ref,
+)
 from gitopsd.model.errors import CommitError, Problem, raise_if
 from gitopsd.model.ids import DEFAULT_CLUSTER
-from gitopsd.model.spec import DriftMode, GateSpec, HttpCheck, KubernetesComponent, OnFailure, StackSpec
+from gitopsd.model.modules import OutputRef
+from gitopsd.model.spec import (
+    ApprovalMode,
+    Component,
+    DriftMode,
+    GateSpec,
+    HttpCheck,
+    KubernetesComponent,
+    OnFailure,
+    StackSpec,
+    TerraformComponent,
+    Variable,
+)
 from gitopsd.yamltext import LineIndex, Located, parse_documents
 
 
@@ -33,7 +53,7 @@ def load_stacks(
         remedy = "describe a stack, or remove the file: then the whole directory is one"
         raise CommitError(Problem("the stack file has no stack", file=file, remedy=remedy))
     lines = LineIndex(text)
-    context = Context(base, clusters, {})
+    context = Context(base, clusters)
     problems = list(_repeated_stacks(documents, file, lines))
     parsed: list[tuple[StackDocument, Located]] = []
     for document in documents:
@@ -79,9 +99,7 @@ def _spec(stack: StackDocument, document: Located, place: Place, source: str, ba
         source=source,
         file=place.file,
         components=tuple(
-            _component(component, component.kubernetes, base, lines[component.name])
-            for component in spec.components
-            if component.kubernetes is not None
+            component for section in spec.components for component in _components(section, base, lines[section.name])
         ),
         on_failure=OnFailure(spec.on_failure),
         drift=DriftMode(spec.drift),
@@ -92,7 +110,15 @@ def _spec(stack: StackDocument, document: Located, place: Place, source: str, ba
     )
 
 
-def _component(section: ComponentSection, kubernetes: KubernetesSection, base: str, line: int) -> KubernetesComponent:
+def _components(section: ComponentSection, base: str, line: int) -> Iterator[Component]:
+    """The one component that a section describes, of either kind."""
+    if section.kubernetes is not None:
+        yield _kubernetes(section, section.kubernetes, base, line)
+    if section.terraform is not None:
+        yield _terraform(section, section.terraform, base, line)
+
+
+def _kubernetes(section: ComponentSection, kubernetes: KubernetesSection, base: str, line: int) -> KubernetesComponent:
     return KubernetesComponent(
         name=section.name,
         path=repository_path(kubernetes.path, base),
@@ -103,7 +129,32 @@ def _component(section: ComponentSection, kubernetes: KubernetesSection, base: s
         adopt=tuple(section.adopt),
         gate=_gate(section.gate),
         line=line,
+        values={name: OutputRef.parse(value.terraform) for name, value in section.values.items()},
     )
+
+
+def _terraform(section: ComponentSection, terraform: TerraformSection, base: str, line: int) -> TerraformComponent:
+    path = repository_path(terraform.path, base)
+    return TerraformComponent(
+        name=section.name,
+        path=path,
+        workspace=terraform.workspace,
+        var_files=tuple(repository_path(file, path) for file in terraform.var_files),
+        variables=tuple(_variables(terraform.vars_from)),
+        state_key=terraform.state_key or section.name,
+        wave=section.wave,
+        depends_on=tuple(section.depends_on),
+        approval=ApprovalMode(section.approval),
+        gate=_gate(section.gate),
+        line=line,
+    )
+
+
+def _variables(sections: Sequence[VariableSection]) -> Iterator[Variable]:
+    for section in sections:
+        source = output_ref(section.terraform)
+        if source is not None:
+            yield Variable(section.name or source.output, source)
 
 
 def _gate(section: GateSection) -> GateSpec:

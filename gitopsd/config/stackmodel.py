@@ -2,17 +2,64 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from gitopsd.config.durations import parse_percent
-from gitopsd.config.schema import Duration, Label, Later, MaybeZero, PathText, Section, Text
+from gitopsd.config.schema import Duration, Label, Later, MaybeZero, PathText, Section, Text, is_label
 from gitopsd.model.ids import DEFAULT_CLUSTER
+from gitopsd.model.modules import OutputRef
 from gitopsd.model.spec import PruneLimit
 
 Deployer = Literal["argocd", "flux", "helm", "sealed-secrets"]
 """Whose objects a component may take over."""
+
+DEFAULT_WORKSPACE: Final = "default"
+_IDENTIFIER: Final = re.compile(r"[^\W\d][\w-]*")
+"""A name in Terraform's language: letters, digits, underscores and hyphens, no digit first."""
+_PLACEHOLDER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WORKSPACE: Final = re.compile(r"[A-Za-z0-9_~$&+=:@][A-Za-z0-9_~$&+=:@.-]*")
+"""What stands in a URL as it is, which is what Terraform takes; no dot or hyphen first, which others read otherwise."""
+
+
+def _variable(name: str) -> str:
+    if not _IDENTIFIER.fullmatch(name):
+        raise ValueError("expected the name of a Terraform variable, as in db_host")
+    return name
+
+
+def _value_name(name: str) -> str:
+    if not _PLACEHOLDER.fullmatch(name):
+        raise ValueError("expected a name of letters, digits and underscores, as in dbHost: it stands as ${dbHost}")
+    return name
+
+
+def _workspace(name: str) -> str:
+    if not _WORKSPACE.fullmatch(name):
+        raise ValueError("Terraform takes no workspace of this name; use letters, digits and hyphens")
+    return name
+
+
+def _output(text: str) -> str:
+    component, dot, output = text.partition(".")
+    if not dot or not is_label(component) or not _IDENTIFIER.fullmatch(output):
+        raise ValueError("expected an output as COMPONENT.OUTPUT, as in network.db_host")
+    return text
+
+
+def output_ref(text: Any) -> OutputRef | None:
+    """The output that a text names; None for anything that names none, which the sections' checks report."""
+    try:
+        return OutputRef.parse(_output(text)) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+OutputText = Annotated[str, AfterValidator(_output)]
+VariableName = Annotated[str, AfterValidator(_variable)]
+ValueName = Annotated[str, AfterValidator(_value_name)]
 
 
 def _prune_max(value: Any) -> PruneLimit:
@@ -57,37 +104,49 @@ class KubernetesSection(Section):
     namespace: Label | None = None
 
 
-class _SealedVariables(Section):
-    sealed_secret: PathText
+class VariableSection(Section):
+    """Where values of variables come from: one output, or (later) a sealed Secret with several."""
+
+    terraform: OutputText | None = None
+    name: VariableName | None = Field(default=None, alias="as")
+    sealed_secret: Later[PathText] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> VariableSection:
+        if self.terraform is None:
+            raise ValueError("expected {terraform: COMPONENT.OUTPUT}")
+        return self
 
 
-class _Terraform(Section):
+class TerraformSection(Section):
+    """A root module. `var_files` are relative to its directory, as `terraform plan -var-file` run there takes them."""
+
     path: PathText
-    workspace: Text | None = None
-    var_files: list[PathText] | None = None
-    vars_from: list[_SealedVariables] | None = None
-    state_key: Text | None = None
+    workspace: Annotated[str, AfterValidator(_workspace)] = DEFAULT_WORKSPACE
+    var_files: list[PathText] = Field(default_factory=list)
+    vars_from: list[VariableSection] = Field(default_factory=list)
+    state_key: Label | None = None
 
 
 class _Value(Section):
-    terraform: Text
+    terraform: OutputText
 
 
 class ComponentSection(Section):
     name: Label
     kubernetes: KubernetesSection | None = None
-    terraform: Later[_Terraform] | None = None
+    terraform: TerraformSection | None = None
     wave: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
     depends_on: list[Label] = Field(default_factory=list)
     adopt: list[Deployer] = Field(default_factory=list)
     gate: GateSection = GateSection()
-    approval: Later[Literal["always", "destroy", "never"]] | None = None
-    values: Later[dict[str, _Value]] | None = None
+    approval: Literal["always", "destroy", "never"] = "destroy"
+    values: dict[ValueName, _Value] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _something_to_apply(self) -> ComponentSection:
-        if self.kubernetes is None:
-            raise ValueError("a component needs kubernetes with a path")
+        if self.kubernetes is None and self.terraform is None:
+            raise ValueError("a component needs kubernetes or terraform, with a path")
         return self
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from gitopsd.config.glance import glance
 from gitopsd.config.host import ClusterConfig, SourceConfig, load_host_config
-from gitopsd.config.paths import DEFAULT_CONFIG, Paths, find_config, quick_paths
+from gitopsd.config.paths import DEFAULT_CONFIG, DEFAULTS, Paths, find_config, quick_paths
+from gitopsd.config.terraform import TerraformConfig
 from gitopsd.model.errors import ConfigurationError
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "gitopsd.yaml"
@@ -34,6 +36,13 @@ def test_the_example_loads() -> None:
     assert (config.instance, config.state_dir) == ("prod", Path("/var/lib/gitopsd"))
     assert config.sources[0].token_file == EXAMPLE.parent / "git-token"
     assert config.clusters == (ClusterConfig("default", Path("/etc/gitopsd/kubeconfig"), "prod"),)
+    assert config.socket_group == "gitopsd"
+    assert config.terraform == TerraformConfig(
+        cluster="default",
+        env={"AWS_REGION": "eu-central-1"},
+        env_files=(EXAMPLE.parent / "cloud.env",),
+        cli_config=EXAMPLE.parent / "terraformrc",
+    )
 
 
 def test_the_lines_that_the_example_offers_are_valid_too(tmp_path: Path) -> None:
@@ -43,7 +52,8 @@ def test_the_lines_that_the_example_offers_are_valid_too(tmp_path: Path) -> None
         if "sshKey" in line:
             chosen = chosen.replace("https://git.example/team", "git@git.example:team")
         assert load_host_config(write(tmp_path, chosen)).sources
-    in_cluster = text[: text.index("\nclusters:")] + "\nclusters:\n  - {name: default, inCluster: true}\n"
+    start, end = text.index("\nclusters:"), text.index("\n# How components with terraform")
+    in_cluster = text[:start] + "\nclusters:\n  - {name: default, inCluster: true}\n" + text[end:]
     assert load_host_config(write(tmp_path, in_cluster)).clusters[0].in_cluster
 
 
@@ -53,6 +63,7 @@ def test_everything_has_a_default_but_sources_and_clusters(tmp_path: Path) -> No
     assert config.clusters == (ClusterConfig("default"),)
     assert (config.state_dir, config.key_dir) == (Path("/var/lib/gitopsd"), Path("/etc/gitopsd/keys"))
     assert (config.socket, config.runtime_dir) == (Path("/run/gitopsd/gitopsd.sock"), Path("/run/gitopsd"))
+    assert (config.terraform, config.socket_group) == (TerraformConfig(cluster="default"), "")
 
 
 def test_relative_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,8 +128,8 @@ sources:
 clusters:
   - {kubeconfig: x, inCluster: true}
   - {name: default, inCluster: "yes"}
-terraform: {binary: x, timeout: 30m}
-socketGroup: gitopsd
+terraform: {binary: x, timeout: 30m, user: tf}
+socketGroup: 1000
 policy: {kinds: {deny: [ClusterRoleBinding]}}
 """
 
@@ -147,8 +158,8 @@ def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:
         "23: clusters[0]: inCluster needs neither kubeconfig nor context",
         "24: clusters[1].inCluster: expected true or false, found text",
         "24: clusters[1].name: the name 'default' is already taken on line 23",
-        "25: terraform: not supported yet",
-        "26: socketGroup: not supported yet",
+        "25: terraform.user: not supported yet",
+        "26: socketGroup: expected text, found a number (put it in quotes)",
         "27: policy: not supported yet",
     ]
 
@@ -219,6 +230,11 @@ def test_quick_paths_agree_with_the_whole_configuration(tmp_path: Path, extra: s
     assert quick_paths(file) == Paths(config.state_dir, config.runtime_dir)
 
 
+def test_one_line_of_terraform_settings_does_not_slow_a_quick_look_down() -> None:
+    text = "stateDir: /s\nsources:\n  - {name: main, url: /x}\nterraform: {binary: tofu, env: {A: b}, envFiles: [c]}\n"
+    assert glance(text.encode(), DEFAULTS) == {"stateDir": "/s", "socket": DEFAULTS["socket"]}
+
+
 def test_quick_paths_refuse_what_is_no_path(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="stateDir: expected a path"):
         quick_paths(write(tmp_path, MINIMAL + "stateDir: [a]\n"))
@@ -232,3 +248,83 @@ def test_quick_paths_load_nothing_heavy(tmp_path: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == "[]"
+
+
+# ---------------------------------------------------------------- terraform
+
+TWO_CLUSTERS = MINIMAL.replace("[{}]", "[{name: a}, {name: b}]")
+
+
+def test_every_key_of_terraform_reaches_the_configuration(tmp_path: Path) -> None:
+    text = """terraform:
+  binary: bin/tofu
+  backend: kubernetes
+  cluster: b
+  parallelism: 3
+  timeout: 1h
+  driftInterval: 2h
+  env: {AWS_REGION: x, TF_LOG: "", TF_VAR_size: "3"}
+  envFiles: [a.env, /etc/b.env]
+  cliConfig: rc
+"""
+    assert load_host_config(write(tmp_path, TWO_CLUSTERS + text)).terraform == TerraformConfig(
+        binary=str(tmp_path / "bin" / "tofu"),
+        cluster="b",
+        parallelism=3,
+        timeout=3600.0,
+        drift_interval=7200.0,
+        env={"AWS_REGION": "x", "TF_LOG": "", "TF_VAR_size": "3"},
+        env_files=(tmp_path / "a.env", Path("/etc/b.env")),
+        cli_config=tmp_path / "rc",
+    )
+
+
+@pytest.mark.parametrize(
+    ("clusters", "section", "cluster"),
+    [
+        ("[{}]", "{}", "default"),
+        ("[{name: only}]", "{}", "only"),
+        ("[{name: a}, {}]", "{}", "default"),
+        ("[{name: a}, {}]", "{cluster: a}", "a"),
+        ("[{name: a}, {name: b}]", "{backend: local}", ""),
+    ],
+)
+def test_the_cluster_of_the_states_is_the_named_the_only_or_the_default_one(
+    tmp_path: Path, clusters: str, section: str, cluster: str
+) -> None:
+    text = MINIMAL.replace("[{}]", clusters) + f"terraform: {section}\n"
+    assert load_host_config(write(tmp_path, text)).terraform.cluster == cluster
+
+
+def test_a_host_without_the_section_need_not_say_which_cluster_holds_states(tmp_path: Path) -> None:
+    assert load_host_config(write(tmp_path, TWO_CLUSTERS)).terraform == TerraformConfig(cluster="")
+
+
+@pytest.mark.parametrize(
+    ("section", "wrong"),
+    [
+        ("{}", "terraform: which cluster holds Terraform's states? (name one with cluster: a, b)"),
+        ("{cluster: aa}", "terraform.cluster: this host knows no cluster 'aa' (did you mean a?)"),
+        ("{cluster: a, backend: local}", "terraform.cluster: with backend: local no cluster holds states (remove it)"),
+        ("{cluster: a, backend: s3}", "terraform.backend: expected kubernetes or local"),
+        ("{cluster: a, binary: ''}", "terraform.binary: expected the name or the path of a program"),
+        ("{cluster: a, binary: -x}", "terraform.binary: expected the name or the path of a program"),
+        ("{cluster: a, parallelism: 0}", "terraform.parallelism: has to be at least 1"),
+        ("{cluster: a, timeout: 30}", "terraform.timeout: expected a duration"),
+        ("{cluster: a, env: {A: 1}}", "terraform.env.A: expected text, found a number (put it in quotes)"),
+        ("{cluster: a, env: {'A-B': x}}", "terraform.env.A-B: expected the name of an environment variable"),
+        ("{cluster: a, env: {TF_WORKSPACE: x}}", "terraform.env.TF_WORKSPACE: gitopsd sets this itself"),
+        ('{cluster: a, env: {A: "x\\0y"}}', "terraform.env.A: an environment variable cannot hold a NUL"),
+        ("{cluster: a, user: tf}", "terraform.user: not supported yet"),
+        ("{cluster: a, envFile: x}", "terraform.envFile: unknown key (did you mean envFiles?)"),
+    ],
+)
+def test_what_terraform_cannot_be_run_with_is_refused(tmp_path: Path, section: str, wrong: str) -> None:
+    (fault,) = faults(write(tmp_path, TWO_CLUSTERS + f"terraform: {section}\n"))
+    assert fault.removeprefix("4: ").startswith(wrong)
+
+
+def test_values_of_the_environment_are_in_no_representation(tmp_path: Path) -> None:
+    config = load_host_config(write(tmp_path, MINIMAL + "terraform: {env: {TOKEN: hunter2}}\n"))
+    assert config.terraform.env["TOKEN"] == "hunter2"
+    assert "hunter2" not in repr(config)

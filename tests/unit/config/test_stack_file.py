@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from gitopsd.config.repopath import repository_path
 from gitopsd.config.stackfile import load_stacks
 from gitopsd.model.errors import CommitError
+from gitopsd.model.modules import OutputRef
 from gitopsd.model.spec import (
+    ApprovalMode,
     DriftMode,
     GateSpec,
     HttpCheck,
@@ -19,6 +21,8 @@ from gitopsd.model.spec import (
     OnFailure,
     PruneLimit,
     StackSpec,
+    TerraformComponent,
+    Variable,
 )
 
 HEAD = "apiVersion: gitopsd.io/v1alpha1\nkind: Stack\nmetadata: {name: web}\n"
@@ -181,9 +185,10 @@ def test_every_fault_is_told_at_once_with_its_line() -> None:
         "15: spec.components[1].wave: expected a whole number, found text",
         "16: spec.components[2].name: the name 'b' is already taken on line 10",
         "17: spec.components[2].terraform.varFile: unknown key (did you mean varFiles?)",
-        "19: spec.components[3].terraform: not supported yet",
-        "20: spec.components[3].approval: not supported yet",
-        "21: spec.components[3].values: not supported yet",
+        "19: spec.components[3].terraform.varsFrom[0].sealedSecret: not supported yet",
+        "21: spec.components[3].values: this key is only for components with kubernetes",
+        "21: spec.components[3].values.host.terraform: this stack has no component 'network' "
+        "(known here: a, b, t, u, v)",
         "22: spec.components[4].kubernetes.path: expected a path inside the repository, not an absolute one",
         "23: spec.components[5].gate.checks[0].http.url: expected an http or https URL",
         "23: spec.components[5].wave: has to be at most 2147483647",
@@ -194,7 +199,7 @@ def test_every_fault_is_told_at_once_with_its_line() -> None:
         "36: metadata.name: the stack 'two' is already described on line 30",
         "40: spec.components[1].kubernetes.path: "
         "the component on line 39 delivers the same directory to the same cluster",
-        "42: spec.components[3]: a component needs kubernetes with a path",
+        "42: spec.components[3]: a component needs kubernetes or terraform, with a path",
     ]
 
 
@@ -258,3 +263,208 @@ def test_no_path_leaves_the_repository(parts: list[str], base: str) -> None:
         return
     assert not {"..", "."} & set(found.split("/"))
     assert not found.startswith("/")
+
+
+# ---------------------------------------------------------------- Terraform
+
+
+def components(*lines: str) -> str:
+    """A stack with these components, the first of them on line 6."""
+    return HEAD + "spec:\n  components:\n" + "".join(f"    - {line}\n" for line in lines)
+
+
+NETWORK = "{name: network, terraform: {path: infra/network}}"
+
+
+def test_every_key_of_a_terraform_component_reaches_the_stack() -> None:
+    (stack,) = load(
+        HEAD
+        + """spec:
+  components:
+    - name: network
+      terraform: {path: ./infra/network/}
+    - name: database
+      terraform:
+        path: infra/database
+        workspace: prod
+        varFiles: [prod.tfvars, ../shared/common.tfvars]
+        varsFrom:
+          - {terraform: network.subnet-ids}
+          - {terraform: network.vpc, as: vpc_id}
+        stateKey: db
+      wave: 5
+      dependsOn: [network]
+      approval: never
+      gate: {timeout: 1m, checks: [{http: {url: "https://x"}}]}
+    - name: web
+      kubernetes: {path: k8s}
+      wave: 10
+      values: {dbHost: {terraform: database.host}, _x: {terraform: network.vpc}}
+""",
+        path="team/a",
+    )
+    assert stack.components == (
+        TerraformComponent("network", "team/a/infra/network", state_key="network", line=6),
+        TerraformComponent(
+            "database",
+            "team/a/infra/database",
+            workspace="prod",
+            var_files=("team/a/infra/database/prod.tfvars", "team/a/infra/shared/common.tfvars"),
+            variables=(
+                Variable("subnet-ids", OutputRef("network", "subnet-ids")),
+                Variable("vpc_id", OutputRef("network", "vpc")),
+            ),
+            state_key="db",
+            wave=5,
+            depends_on=("network",),
+            approval=ApprovalMode.NEVER,
+            gate=GateSpec(60.0, checks=(HttpCheck("https://x"),)),
+            line=8,
+        ),
+        KubernetesComponent(
+            "web",
+            "team/a/k8s",
+            wave=10,
+            line=21,
+            values={"dbHost": OutputRef("database", "host"), "_x": OutputRef("network", "vpc")},
+        ),
+    )
+    assert stack.components[2].after == ("database", "network")
+    assert stack.clusters == ("default",)
+
+
+def test_a_host_without_clusters_of_its_own_name_may_have_terraform_alone() -> None:
+    (stack,) = load(components(NETWORK), clusters=())
+    assert stack.terraform[0].approval is ApprovalMode.DESTROY
+    assert not stack.clusters
+
+
+BAD_TERRAFORM = components(
+    NETWORK,
+    "{name: a, terraform: {path: a, varsFrom: [{terraform: netwrk.x}, {terraform: k.y}, {terraform: a.z}]}}",
+    "{name: b, terraform: {path: b, varsFrom: [{terraform: late.x}]}, values: {v: {terraform: network.x}}}",
+    "{name: late, terraform: {path: late}, wave: 1, adopt: [helm]}",
+    "{name: k, kubernetes: {path: k}, approval: always, values: {h: {terraform: networks.x}, i: {terraform: k.x}}}",
+    "{name: c, terraform: {path: c, varsFrom: [{terraform: network.x}, {terraform: network.y, as: x}]}}",
+    "{name: both, terraform: {path: both}, kubernetes: {path: both}, values: {}, approval: always}",
+    "{name: d, terraform: {path: ../d, varFiles: [x]}}",
+    "{name: e, terraform: {path: e, varFiles: [../../x, /y, ok]}}",
+    "{name: f, terraform: {path: f, stateKey: network}}",
+    "{name: g, terraform: {path: ./infra/network}}",
+    "{name: h, terraform: {path: infra/network, stateKey: other}}",
+    "{name: i, terraform: {path: infra/network, workspace: blue}}",
+    "{name: j, terraform: {path: f, stateKey: network, workspace: blue}}",
+)
+
+
+def test_every_fault_between_components_is_told_at_once_with_its_line() -> None:
+    assert faults(BAD_TERRAFORM) == [
+        "7: spec.components[1].terraform.varsFrom[0].terraform: this stack has no component 'netwrk' "
+        "(did you mean network?)",
+        "7: spec.components[1].terraform.varsFrom[1].terraform: the component 'k' is no Terraform module: "
+        "it has no outputs (known here: a, b, both, c, d, e, f, g, h, i, j, late, network)",
+        "7: spec.components[1].terraform.varsFrom[2].terraform: a component cannot use its own outputs",
+        "8: spec.components[2].terraform.varsFrom[0].terraform: the component 'late' comes later (wave 1) "
+        "than this one (wave 0) (raise this wave, or lower the other's)",
+        "8: spec.components[2].values: this key is only for components with kubernetes",
+        "9: spec.components[3].adopt: this key is only for components with kubernetes",
+        "10: spec.components[4].approval: this key is only for components with terraform",
+        "10: spec.components[4].values.h.terraform: this stack has no component 'networks' (did you mean network?)",
+        "10: spec.components[4].values.i.terraform: a component cannot use its own outputs",
+        "11: spec.components[5].terraform.varsFrom[1]: the variable 'x' is already set on line 11 "
+        "(name the variable with as)",
+        "12: spec.components[6].terraform: a component has either kubernetes or terraform; make it two",
+        "13: spec.components[7].terraform.path: this path leaves the repository",
+        "14: spec.components[8].terraform.varFiles[0]: this path leaves the repository",
+        "14: spec.components[8].terraform.varFiles[1]: expected a path inside the repository, not an absolute one",
+        "15: spec.components[9].terraform.stateKey: the component on line 6 already keeps its state as 'network' "
+        "in workspace 'default' (give one of the two another stateKey)",
+        "16: spec.components[10].terraform.path: the component on line 6 has the same directory and workspace "
+        "(give each a workspace, or a stateKey, of its own)",
+    ]
+
+
+def test_two_stacks_of_one_file_cannot_share_a_state() -> None:
+    one = components(NETWORK)
+    (fault,) = faults(f"{one}---\n{one.replace('name: web', 'name: api').replace('infra/network', 'other')}")
+    assert fault.startswith("13: spec.components[0].terraform.stateKey: the component on line 6 already keeps")
+
+
+def test_two_components_on_one_line_are_two() -> None:
+    text = HEAD + "spec: {components: [{name: a, terraform: {path: a}}, {name: b, terraform: {path: a}}]}\n"
+    assert faults(text) == [
+        "4: spec.components[1].terraform.path: the component on line 4 has the same directory and workspace "
+        "(give each a workspace, or a stateKey, of its own)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "circle"),
+    [
+        (
+            [
+                "{name: a, terraform: {path: a, varsFrom: [{terraform: b.x}]}}",
+                "{name: b, terraform: {path: b, varsFrom: [{terraform: a.y}]}}",
+            ],
+            "6: spec.components[0].terraform.varsFrom[0].terraform: these components depend on each other in a "
+            "circle: a -> b (uses b.x) -> a (uses a.y)",
+        ),
+        (
+            [
+                "{name: a, kubernetes: {path: a}, values: {v: {terraform: b.x}}}",
+                "{name: b, terraform: {path: b}, dependsOn: [a]}",
+            ],
+            "6: spec.components[0].values.v.terraform: these components depend on each other in a circle: "
+            "a -> b (uses b.x) -> a",
+        ),
+        (
+            [
+                "{name: a, terraform: {path: a}, dependsOn: [b]}",
+                "{name: b, kubernetes: {path: b}, values: {v: {terraform: a.x}}}",
+            ],
+            "6: spec.components[0].dependsOn: these components depend on each other in a circle: "
+            "a -> b -> a (uses a.x)",
+        ),
+    ],
+)
+def test_outputs_and_dependencies_together_run_in_no_circle(lines: list[str], circle: str) -> None:
+    assert faults(components(*lines)) == [circle]
+
+
+@pytest.mark.parametrize(
+    ("component", "wrong"),
+    [
+        ("{name: b, terraform: {}}", "terraform.path: this key is missing"),
+        ("{name: b, terraform: {path: b, workspace: a/b}}", "terraform.workspace: Terraform takes no workspace"),
+        ("{name: b, terraform: {path: b, workspace: -x}}", "terraform.workspace: Terraform takes no workspace"),
+        ("{name: b, terraform: {path: b, workspace: ''}}", "terraform.workspace: Terraform takes no workspace"),
+        ("{name: b, terraform: {path: b, stateKey: A_b}}", "terraform.stateKey: expected a DNS label"),
+        ("{name: b, terraform: {path: b, varsFrom: [{}]}}", "terraform.varsFrom[0]: expected {terraform: COMPONENT."),
+        ("{name: b, terraform: {path: b, varsFrom: [{terraform: network}]}}", "terraform.varsFrom[0].terraform: exp"),
+        ("{name: b, terraform: {path: b, varsFrom: [{terraform: network.1}]}}", "terraform.varsFrom[0].terraform: exp"),
+        (
+            "{name: b, terraform: {path: b, varsFrom: [{terraform: network.x, as: 1a}]}}",
+            "terraform.varsFrom[0].as: expected the name of a Terraform variable",
+        ),
+        (
+            "{name: b, terraform: {path: b, varsFrom: [{sealedSecret: x.yaml}]}}",
+            "terraform.varsFrom[0].sealedSecret: not supported yet",
+        ),
+        (
+            "{name: b, terraform: {path: b, varsFrom: [{sealedSecret: 1}]}}",
+            "terraform.varsFrom[0].sealedSecret: expected text, found a number (put it in quotes)",
+        ),
+        ("{name: b, terraform: {path: b}, approval: yes}", "approval: expected always, destroy or never"),
+        (
+            "{name: b, kubernetes: {path: b}, values: {a-b: {terraform: network.x}}}",
+            "values.a-b: expected a name of letters, digits and underscores",
+        ),
+        ("{name: b, kubernetes: {path: b}, values: {a: network.x}}", "values.a: expected a mapping, found text"),
+        ("{name: b, kubernetes: {path: b}, values: {a: {terraform: x}}}", "values.a.terraform: expected an output as"),
+        ("{name: b, kubernetes: {path: b}, values: {a: {output: x}}}", "values.a.output: unknown key"),
+    ],
+)
+def test_what_terraform_or_a_manifest_cannot_take_is_refused(component: str, wrong: str) -> None:
+    told = faults(components(NETWORK, component))
+    assert any(fault.startswith(f"7: spec.components[1].{wrong}") for fault in told), told
+    assert len(told) == 1 + (": {output: x}" in component)
