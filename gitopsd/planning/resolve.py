@@ -8,14 +8,16 @@ from functools import lru_cache
 from typing import Any
 
 from gitopsd.kinds.builtin import BUILTIN, custom_kinds
-from gitopsd.kinds.normalise import canonical, group_kind, manifest_digest, normalise
+from gitopsd.kinds.normalise import canonical, group_kind, manifest_digest
 from gitopsd.kinds.options import read_options
 from gitopsd.model.codec import to_plain
 from gitopsd.model.errors import CommitError, EnvironmentFault, Problem, raise_if
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Catalog
+from gitopsd.model.modules import OutputRef
 from gitopsd.model.spec import KubernetesComponent, StackSpec
 from gitopsd.model.units import Desired, Document, KubernetesUnit, Manifest, Revision, TerraformUnit, UnitOptions
+from gitopsd.planning.fill import misplaced, template
 from gitopsd.planning.graph import check_order
 
 FALLBACK_NAMESPACE = "default"
@@ -50,11 +52,11 @@ def resolve(
     unserved: list[Problem] = []
     found: list[KubernetesUnit] = []
     for document in documents:
-        wrong = _malformed(document)
+        component = spec.manifests(document.component)
+        wrong = _malformed(document) or _located(document, misplaced(document.manifest, component.values))
         problems += wrong
         if wrong:
             continue
-        component = spec.manifests(document.component)
         scope = kinds.scope(component.cluster, document)
         if isinstance(scope, Problem):
             unserved.append(scope)
@@ -62,7 +64,7 @@ def resolve(
         try:
             unit, mistakes = _unit(component, document, namespaced=scope.namespaced)
         except CommitError as error:
-            problems += [_at(document, p.message, field=p.field, remedy=p.remedy) for p in error.problems]
+            problems += _located(document, error.problems)
             continue
         problems += mistakes
         found.append(unit)
@@ -105,7 +107,8 @@ def _unit(
     component: KubernetesComponent, document: Document, *, namespaced: bool
 ) -> tuple[KubernetesUnit, list[Problem]]:
     """The unit of a document, with the mistakes in its annotations. Raises CommitError for what cannot be sent."""
-    manifest = _placed(normalise(document.manifest), component, namespaced=namespaced)
+    ready, values = template(document.manifest, component.values)
+    manifest = _placed(ready, component, namespaced=namespaced)
     group, kind = group_kind(manifest)
     metadata = manifest["metadata"]
     name, namespace = metadata["name"], metadata.get("namespace", "")
@@ -118,9 +121,10 @@ def _unit(
             order=(component.wave, wave),
             manifest=manifest,
             origin=document.origin,
-            digest=_digest(manifest, options, component.adopt),
+            digest=_digest(manifest, options, component.adopt, values),
             options=options,
             adopt=component.adopt,
+            values=values,
         ),
         [_at(document, text, unit=str(unit)) for text in mistakes],
     )
@@ -135,9 +139,10 @@ def _placed(manifest: Manifest, component: KubernetesComponent, *, namespaced: b
     return {**manifest, "metadata": metadata}
 
 
-def _digest(manifest: Manifest, options: UnitOptions, adopt: Sequence[str]) -> str:
-    """Of the whole wish, with what the API server never sees."""
-    return manifest_digest(manifest, _options_text(options), *sorted(adopt))
+def _digest(manifest: Manifest, options: UnitOptions, adopt: Sequence[str], values: Mapping[str, OutputRef]) -> str:
+    """Of the whole wish, with what the API server never sees, and whose outputs are still to be put in."""
+    wanted = sorted(f"{name}={ref}" for name, ref in values.items())
+    return manifest_digest(manifest, _options_text(options), *sorted(adopt), *wanted)
 
 
 @lru_cache(maxsize=256)
@@ -163,6 +168,11 @@ def _duplicates(units: Iterable[KubernetesUnit]) -> list[Problem]:
                 )
             )
     return problems
+
+
+def _located(document: Document, problems: Iterable[Problem]) -> list[Problem]:
+    """Problems that know their field alone, with the document's place."""
+    return [_at(document, p.message, field=p.field, remedy=p.remedy) for p in problems]
 
 
 def _at(document: Document, message: str, *, field: str = "", unit: str = "", remedy: str = "") -> Problem:
