@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gitopsd.execution.contents import content
+from gitopsd.execution.modules import actuate_module
 from gitopsd.execution.session import Session
 from gitopsd.kinds.marks import PART_OF_LABEL, TRACKING_ANNOTATION, is_ours
 from gitopsd.model.errors import EnvironmentFault, Problem
@@ -34,6 +35,8 @@ TRANSIENT = frozenset({RejectionKind.TERMINATING, RejectionKind.CONFLICT})
 
 def actuate(session: Session, change: Change) -> Effect:
     """Make one change. A refusal is an outcome; what may work later raises EnvironmentFault."""
+    if change.unit.is_terraform:
+        return actuate_module(session, change)
     if change.action is Action.DELETE:
         return _delete(session, change)
     if change.action is Action.RELEASE:
@@ -77,7 +80,7 @@ def _apply(session: Session, change: Change) -> Effect:
     return Effect(
         session.outcome(change, Result.APPLIED, detail, live, created),
         baseline=Baseline.of(
-            live, component=change.component, order=change.order, digest=change.digest, at=session.now()
+            live, component=change.component, order=change.order, digest=unit.digest, at=session.now()
         ),
         dirty=session.dirty(change, created=created, uid=live.uid),
     )

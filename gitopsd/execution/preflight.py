@@ -32,9 +32,11 @@ def preflight(
     candidates: Sequence[Candidate],
     applysets: Mapping[str, str],
     *,
+    waiting: Mapping[UnitId, str] | None = None,
     parallel: int = 8,
 ) -> dict[UnitId, Finding]:
-    """A finding for each candidate; `applysets` are the stack's ApplySet ids by cluster.
+    """A finding for each candidate; `applysets` are the stack's ApplySet ids by cluster. `waiting` are candidates that
+    cannot be tried out yet, and why.
 
     Writes nothing. Raises EnvironmentFault with everything that could not be asked; after the first such fault no
     further candidate is asked about.
@@ -48,6 +50,7 @@ def preflight(
         Creators.among(desired.units.values()),
         frozenset(c.unit.id for c in candidates),
         autoscaled_targets(desired),
+        waiting or {},
     )
     with ThreadPoolExecutor(min(parallel, len(candidates)), "preflight") as pool:
         asked = {c.unit.id: pool.submit(asker.ask, c.unit) for c in candidates}
@@ -84,8 +87,11 @@ class _Asker:
     creators: Creators
     changing: frozenset[UnitId]
     scaled: Targets
+    waiting: Mapping[UnitId, str]
 
     def ask(self, unit: KubernetesUnit) -> Finding:
+        if unit.id in self.waiting:
+            return self._wait(unit, self.waiting[unit.id])
         finding = self._look(unit)
         answer = finding.dry_run
         if isinstance(answer, Accepted):
@@ -96,6 +102,13 @@ class _Asker:
             if wrong is not None:
                 return replace(finding, dry_run=wrong)
         return replace(finding, deferred=deferred)
+
+    def _wait(self, unit: KubernetesUnit, reason: str) -> Finding:
+        """Only whose the live object is can be found out."""
+        seen = self.clusters[unit.id.cluster].get(unit.id, unit.api_version)
+        live = seen if isinstance(seen, LiveObject) else None
+        absence = seen if isinstance(seen, Absence) else None
+        return Finding(unit.id, live, absence, Rejection(RejectionKind.INVALID, reason), deferred=reason)
 
     def _look(self, unit: KubernetesUnit) -> Finding:
         """The live object and the dry run on it. Both have to be of one moment, or others' writes look like ours."""

@@ -9,24 +9,28 @@ from typing import TypeVar
 
 import structlog
 
+from gitopsd.execution.bench import Bench
 from gitopsd.execution.clocks import GateClocks
 from gitopsd.model.audit import Actor, AuditEvent
-from gitopsd.model.errors import EnvironmentFault
+from gitopsd.model.errors import CommitError, EnvironmentFault, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Assessment, LiveObject
 from gitopsd.model.memory import Dirty, Intent, JobDone
-from gitopsd.model.plan import Change
+from gitopsd.model.plan import Approval, Change
 from gitopsd.model.ports import Attention, Clock, Cluster, Effect, Interrupt, Probe, Record
 from gitopsd.model.run import Leftover, Outcome, Result, RunKind
-from gitopsd.model.spec import StackSpec
+from gitopsd.model.spec import ApprovalMode, StackSpec
 from gitopsd.model.times import timestamp
-from gitopsd.model.units import Desired, KubernetesUnit
+from gitopsd.model.units import Desired, KubernetesUnit, Order, TerraformUnit
 
 log = structlog.get_logger("gitopsd.run")
 T = TypeVar("T")
 
 LEASE_RENEWAL = 20.0
 """Seconds between renewals: a third of the lease's duration."""
+
+APPROVAL_LOOK = 1.0
+"""Seconds between two looks for a person's answer."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds between two tries while the environment is at fault in the middle of a run."""
@@ -46,7 +50,10 @@ class Session:
 
     `best_effort` (rollbacks): a unit that cannot go back is listed, and the rest goes on. `soils` is false for heals:
     what they touch is already good. `progress` is told in a few words what goes on, `paused` why the run waits for its
-    environment, and None when it goes on. `unanswered` are changes that were tried without an outcome on record: the
+    environment, and None when it goes on. `decided` says whether a person allowed what an approval's digest gates, or
+    forbade it, or (None) has not answered; `waiting` is told what the run waits for, and None when it goes on. What a
+    rollback does not wait for is in `open_approvals`. `templates` are units as the commit has them, before outputs took
+    the place of their values. `unanswered` are changes that were tried without an outcome on record: the
     next try may find its own work.
     """
 
@@ -57,6 +64,7 @@ class Session:
     actor: Actor
     instance: str
     desired: Desired
+    bench: Bench
     clusters: Mapping[str, Cluster]
     record: Record
     clock: Clock
@@ -70,6 +78,10 @@ class Session:
     paused: Callable[[EnvironmentFault | None], None] = lambda _: None
     progress: Callable[[str], None] = lambda _: None
     job_done: Callable[[JobDone], None] = lambda _: None
+    decided: Callable[[str], bool | None] = lambda _: None
+    waiting: Callable[[Approval | None], None] = lambda _: None
+    open_approvals: list[Approval] = field(default_factory=list)
+    templates: Mapping[UnitId, KubernetesUnit] = field(default_factory=dict)
     leftovers: list[Leftover] = field(default_factory=list)
     leased_at: float | None = None
     pauses: int = 0
@@ -94,7 +106,55 @@ class Session:
     def now(self) -> str:
         return timestamp(self.clock.now())
 
+    def component_of(self, unit: UnitId) -> str | None:
+        """The component that wants a unit; None if none does."""
+        wanted = self.desired.units.get(unit) or self.desired.modules.get(unit)
+        return wanted.component if wanted else None
+
+    def order_of(self, unit: UnitId) -> Order | None:
+        wanted = self.desired.units.get(unit) or self.desired.modules.get(unit)
+        return wanted.order if wanted else None
+
+    def approval_mode(self, unit: TerraformUnit) -> ApprovalMode:
+        """Going back needs a person only where it would take something away."""
+        careful = self.best_effort and unit.approval is ApprovalMode.ALWAYS
+        return ApprovalMode.DESTROY if careful else unit.approval
+
     # ------------------------------------------------------------ waiting
+
+    def stopping(self) -> bool:
+        """Whether the process ends."""
+        interrupt = self.attention.interrupt()
+        return interrupt is not None and interrupt.superseded_by is None
+
+    def await_approval(self, asked: Approval) -> bool:
+        """Wait until a person allows it; a rollback does not wait, and gets False if nobody has yet.
+
+        Raises CommitError if it is rejected or nobody answers in time, Interrupted if the run is no longer wanted.
+        """
+        deadline = self.clock.monotonic() + self.spec.approval_timeout
+        told = False
+        while True:
+            answer = self.decided(asked.digest)
+            if answer is not None and told:
+                self.waiting(None)
+            if answer:
+                return True
+            if answer is False:
+                raise CommitError(Problem(f"a person rejected it: {asked.summary}"))
+            if self.best_effort:
+                self.open_approvals.append(asked)
+                return False
+            if self.clock.monotonic() >= deadline:
+                raise CommitError(
+                    Problem(f"nobody approved it within {self.spec.approval_timeout:g} s: {asked.summary}")
+                )
+            if not told:
+                self.waiting(asked)
+                told = True
+            self.safe_point()
+            self.try_lease()
+            self.attention.wait(APPROVAL_LOOK)
 
     def safe_point(self) -> None:
         """Between intent and outcome nobody may call this. Raises Interrupted if the run is no longer wanted."""

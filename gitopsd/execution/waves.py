@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -13,14 +13,14 @@ from gitopsd.execution.actuate import actuate, former_values
 from gitopsd.execution.gate import Gate, GateFailure
 from gitopsd.execution.preflight import preflight
 from gitopsd.execution.session import Interrupted, Session
-from gitopsd.model.errors import Cause, EnvironmentFault, GitopsdError
+from gitopsd.model.errors import Cause, CommitError, EnvironmentFault, GitopsdError
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Assessment, Rejection, RejectionKind
 from gitopsd.model.memory import Dirty
 from gitopsd.model.plan import Action, Change, Layer, Plan, Wave
 from gitopsd.model.ports import Effect
 from gitopsd.model.run import Result, Verdict
-from gitopsd.model.units import Order
+from gitopsd.model.units import KubernetesUnit, Order
 from gitopsd.planning.creators import is_job
 from gitopsd.planning.graph import wave_text
 from gitopsd.planning.select import Candidate
@@ -29,6 +29,9 @@ log = structlog.get_logger("gitopsd.run")
 
 LAST: Order = (2**31, 0)
 """Beyond every wave."""
+
+LEASE_LOOK = 5.0
+"""Seconds after which a wave that still waits for an answer renews its lease."""
 
 SPREAD = 8
 """Faults of the environment in one wave after which the rest of it waits: the cluster itself is away then."""
@@ -67,6 +70,10 @@ def execute(session: Session, plan: Plan, dirty: Sequence[Dirty], excused: Mappi
     if executor.shortcomings:
         unit, reason = executor.shortcomings[0]
         return Ending(Verdict.FAILED, reason, Cause.COMMIT, unit)
+    waiting = [*(plan.approvals if session.best_effort else ()), *session.open_approvals]
+    if waiting:
+        reason = f"everything else is back; waits for approval: {'; '.join(a.summary for a in waiting)}"
+        return Ending(Verdict.HELD, reason, Cause.PERSON, waiting[0].units[0])
     return Ending(Verdict.GOOD)
 
 
@@ -78,9 +85,7 @@ class _Executor:
         # A rollback never runs a Job again: how the last one ended says nothing about the good revision.
         # Where a unit stands is for the commit to say; the mark knows only where it stood when it was touched.
         self.touched: dict[UnitId, Order] = {
-            d.unit: session.units[d.unit].order if d.unit in session.units else d.order
-            for d in dirty
-            if not (session.best_effort and is_job(d.unit))
+            d.unit: session.order_of(d.unit) or d.order for d in dirty if not (session.best_effort and is_job(d.unit))
         }
         self.gate = Gate(session, excused)
         self.green: set[str] = set()  # components whose checks were good before the prune
@@ -140,7 +145,8 @@ class _Executor:
 
     def _refine(self, layer: Layer) -> None:
         """Ask the API server about what the preflight could not know yet; only values may have become known."""
-        waiting = [c for c in layer.changes if c.deferred]
+        self._fill(layer)
+        waiting = [c for c in layer.changes if c.deferred and not c.unit.is_terraform]
         if not waiting:
             return
         for cluster in self.session.clusters.values():
@@ -149,6 +155,26 @@ class _Executor:
         refused = self.session.through_faults(lambda: self._refusals(candidates), interruptible=False)
         for unit, rejection in refused:
             self._shortcoming(unit, rejection.message)
+
+    def _fill(self, layer: Layer) -> None:
+        """Put outputs that are known by now into the objects of a layer: those that waited for them, and those for
+        which Terraform had said another value before it was applied."""
+        session, filled = self.session, {}
+        for change in layer.changes:
+            template = session.templates.get(change.unit)
+            if template is None or not template.values:
+                continue
+            try:
+                unit = session.through_faults(partial(session.bench.filled, template), interruptible=False)
+            except CommitError as error:
+                self._shortcoming(change.unit, str(error))
+                continue
+            if unit is None:
+                self._shortcoming(change.unit, f"uses {_unknown(session, template)}, which does not exist")
+            else:
+                filled[change.unit] = unit
+        if filled:
+            session.desired = replace(session.desired, units={**session.desired.units, **filled})
 
     def _refusals(self, candidates: Sequence[Candidate]) -> list[tuple[UnitId, Rejection]]:
         session = self.session
@@ -175,7 +201,10 @@ class _Executor:
         running: dict[Future[Effect], Change] = {self.session.pool.submit(actuate, self.session, c): c for c in changes}
         ends: list[Exception] = []
         while running:  # every request that is under way gets its outcome recorded, whatever happens to the others
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            done, _ = wait(running, LEASE_LOOK, return_when=FIRST_COMPLETED)
+            if not done:  # Terraform takes its time
+                self.session.try_lease()
+                continue
             batch: list[tuple[Change, Effect]] = []
             for future in done:
                 change = running.pop(future)
@@ -203,7 +232,8 @@ class _Executor:
         for change, effect in batch:
             changes.remove(change)
             if effect.outcome.result is Result.REFUSED:
-                self._shortcoming(change.unit, f"refused by the API server: {effect.outcome.detail}")
+                who = "Terraform" if change.unit.is_terraform else "the API server"
+                self._shortcoming(change.unit, f"refused by {who}: {effect.outcome.detail}")
 
     def _delete_all(self, changes: Sequence[Change]) -> None:
         """Delete in the order of the plan: neighbours of one order and kind together, everything else one by one."""
@@ -231,9 +261,9 @@ class _Executor:
     def _watch(self, units: Sequence[UnitId], unfinished: Collection[str], green: set[str]) -> None:
         """Gate `units` and the checks of their components, which wait for those that have more to come (`unfinished`).
         A unit that does not gate itself, as a ConfigMap, is judged by these checks alone."""
-        known = self.session.units
         watched = [unit for unit in units if unit not in self._given_up()]
-        components = ({known[unit].component for unit in watched if unit in known} | green) - set(unfinished)
+        theirs = {component for unit in watched if (component := self.session.component_of(unit)) is not None}
+        components = (theirs | green) - set(unfinished)
         self._gate_failures(lambda: self.gate.watch(watched, components=components))
 
     def _gate_failures(self, work: Callable[[], None]) -> None:
@@ -249,6 +279,10 @@ class _Executor:
         self.shortcomings.append((unit, reason))
         if unit is not None:
             self.session.leave(unit, reason)
+
+
+def _unknown(session: Session, template: KubernetesUnit) -> str:
+    return next(str(ref) for ref in template.values.values() if ref not in session.bench.outputs)
 
 
 def _hopeless(ends: Sequence[Exception]) -> bool:

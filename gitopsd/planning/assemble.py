@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gitopsd.kinds.marks import is_ours
@@ -18,11 +18,14 @@ from gitopsd.planning.creators import is_crd, is_job
 from gitopsd.planning.findings import Finding
 from gitopsd.planning.graph import waves
 from gitopsd.planning.judge import View, judge
+from gitopsd.planning.moduleplan import AFTER_TERRAFORM, ModuleChanges
 from gitopsd.planning.prune import UNSERVED, absent_for_good, descending, owner_text, removals
 from gitopsd.planning.select import Candidate, Selection
 
 DATA_KINDS = frozenset({"PersistentVolume", "PersistentVolumeClaim"})
 """What a rollback never deletes, whoever made it: there may be data in it."""
+
+NO_MODULES = ModuleChanges()
 
 JOB_RAN = "a rollback never runs a Job again; it stays as it is"
 
@@ -38,16 +41,28 @@ def assemble(  # noqa: PLR0917 - the order of the stages
     removals_live: Mapping[UnitId, LiveObject | Absence],
     claims: Mapping[UnitId, str],
     applysets: Mapping[str, str],
+    modules: ModuleChanges = NO_MODULES,
+    granted: Collection[str] = (),
 ) -> Plan:
     """The plan of a deploy or heal.
 
-    `removals_live` has every unit of `selection.remove`; `state` tells since when deletions wait; `claims` are units
-    that other stacks of this host have or ask for. Raises CommitError with every mistake of the commit, or else
+    `modules` is what Terraform adds; `granted` are digests that a person allowed. `removals_live` has every unit of
+    `selection.remove`; `state` tells since when deletions wait; `claims` are units that other stacks of this host have
+    or ask for. Raises CommitError with every mistake of the commit, or else
     EnvironmentFault with everything that stands in the way for now. A plan with approvals may be shown, and carried
     out once a person gave them.
     """
     since = {p.unit: p.since for p in state.postponed}
-    removed = removals(spec, desired, selection.remove, baselines, removals_live, claims=claims, applysets=applysets)
+    removed = removals(
+        spec,
+        desired,
+        selection.remove,
+        baselines,
+        removals_live,
+        claims=claims,
+        applysets=applysets,
+        granted=granted,
+    )
     first = {c.unit for c in removed.first}
     view = View(spec, desired.units, baselines, applysets, {c.unit.id for c in selection.apply}, claims, first)
     judged = [(c.unit.id, judge(c, findings[c.unit.id], view)) for c in selection.apply]
@@ -57,13 +72,15 @@ def assemble(  # noqa: PLR0917 - the order of the stages
         stack=spec.name,
         commit=desired.revision.commit,
         digest=desired.digest,
-        waves=waves([j.change for _, j in judged if j.change is not None], spec, desired.units),
+        waves=waves(
+            [*(j.change for _, j in judged if j.change is not None), *modules.changes], spec, desired.everything
+        ),
         first=removed.first,
-        prune=removed.prune,
-        postponed=tuple(replace(p, since=since.get(p.unit, "")) for p in removed.postponed),
-        approvals=removed.approvals,
-        equal=tuple(sorted(unit for unit, j in judged if j.change is None)),
-        forget=removed.forget,
+        prune=descending((*removed.prune, *modules.prune), spec),
+        postponed=tuple(replace(p, since=since.get(p.unit, "")) for p in (*removed.postponed, *modules.postponed)),
+        approvals=(*removed.approvals, *modules.approvals),
+        equal=tuple(sorted((*(unit for unit, j in judged if j.change is None), *modules.equal))),
+        forget=(*removed.forget, *modules.forget),
     )
 
 
@@ -88,30 +105,42 @@ def assemble_rollback(  # noqa: PLR0917 - the order of the stages
     findings: Mapping[UnitId, Finding],
     removals_live: Mapping[UnitId, LiveObject | Absence],
     applysets: Mapping[str, str],
+    modules: ModuleChanges = NO_MODULES,
 ) -> Plan:
     """The plan that takes everything dirty back to the good revision, or to nothing if there is none.
+
+    Objects go first, for they wait for Terraform only where they need a value of it that nobody has recorded.
 
     Best effort: what cannot go back is a leftover of the plan and keeps nothing else. `findings` are of the dirty units
     that the good revision wants (without finished Jobs), `removals_live` of the others.
     """
     units = desired_good.units if desired_good else {}
-    dirty = sorted(state.dirty, key=lambda d: d.unit)
+    dirty = sorted((d for d in state.dirty if not d.unit.is_terraform), key=lambda d: d.unit)
     view = View(spec, units, baselines, applysets, {d.unit for d in dirty}, claims={})
     undone = _undo([d for d in dirty if d.unit not in units], removals_live, view)
     first = descending((c for c in undone.changes if _goes_first(c, removals_live[c.unit])), spec)
     view = replace(view, first={c.unit for c in first})
     back = _back_to_good((d for d in dirty if d.unit in units), findings, view)
+    everything = desired_good.everything if desired_good else {}
+    at_once = [c for c in back.changes if not _awaits_output(c)]
+    after = [c for c in back.changes if _awaits_output(c)]
+    leftovers = (*back.leftovers, *undone.leftovers, *modules.leftovers)
     return Plan(
         stack=spec.name,
         commit=desired_good.revision.commit if desired_good else "",
         digest=desired_good.digest if desired_good else "",
-        waves=waves(back.changes, spec, units),
+        waves=(*waves(at_once, spec, everything), *waves([*modules.changes, *after], spec, everything)),
         first=first,
-        prune=descending((c for c in undone.changes if c not in first), spec),
-        equal=tuple(back.equal),
-        forget=tuple(undone.forget),
-        leftovers=tuple(sorted((*back.leftovers, *undone.leftovers), key=lambda left: left.unit)),
+        prune=descending((*(c for c in undone.changes if c not in first), *modules.prune), spec),
+        approvals=modules.approvals,
+        equal=(*back.equal, *modules.equal),
+        forget=(*undone.forget, *modules.forget),
+        leftovers=tuple(sorted(leftovers, key=lambda left: left.unit)),
     )
+
+
+def _awaits_output(change: Change) -> bool:
+    return change.deferred.startswith(AFTER_TERRAFORM)
 
 
 def _back_to_good(dirty: Iterable[Dirty], findings: Mapping[UnitId, Finding], view: View) -> _Way:

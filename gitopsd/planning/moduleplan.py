@@ -14,10 +14,13 @@ from gitopsd.model.errors import Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Baseline, Dirty
 from gitopsd.model.modules import DESTRUCTIVE, ModulePlan, ResourceAction, ResourceChange, StateId
-from gitopsd.model.plan import Action, Approval, Change, Leftover
+from gitopsd.model.plan import Action, Approval, Change, Leftover, Postponed
 from gitopsd.model.spec import ApprovalMode
 from gitopsd.model.units import TerraformUnit
-from gitopsd.planning.modules import ModuleCandidate, ModuleFacts, facts_of
+from gitopsd.planning.modules import ModuleCandidate, TrackedModule, facts_of
+
+AFTER_TERRAFORM = "known after apply of terraform/"
+"""How the reason begins why something is deferred until a module has been applied."""
 
 MADE = frozenset({ResourceAction.CREATE, ResourceAction.REPLACE})
 """What leaves a resource behind that was not there before."""
@@ -25,13 +28,28 @@ MADE = frozenset({ResourceAction.CREATE, ResourceAction.REPLACE})
 
 @dataclass(frozen=True, slots=True)
 class ModuleFinding:
-    """What was found out about a candidate: Terraform's plan, or why there is none yet (`deferred`)."""
+    """What was found out about a candidate: Terraform's plan, why there is none yet (`deferred`), or why there can be
+    none (`problem`, where a rollback does what it can)."""
 
     candidate: ModuleCandidate
     plan: ModulePlan | None = None
     deferred: str = ""
+    problem: str = ""
     destroy: bool = False
     commit: str = ""  # whose code it is; "" for the commit that is planned
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleChanges:
+    """What Terraform adds to a plan: changes of its waves and of its prune, and what goes along with them."""
+
+    changes: tuple[Change, ...] = ()
+    prune: tuple[Change, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+    postponed: tuple[Postponed, ...] = ()
+    forget: tuple[Leftover, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()
+    equal: tuple[UnitId, ...] = ()
 
 
 # ---------------------------------------------------------------- changes
@@ -161,7 +179,7 @@ def vanished(modules: Mapping[UnitId, TerraformUnit], baselines: Mapping[UnitId,
     return Vanished(tuple(destroy), tuple(forget), tuple(mistakes))
 
 
-def _renamed(baseline: Baseline, facts: ModuleFacts, twin: TerraformUnit, file: str) -> Problem:
+def _renamed(baseline: Baseline, facts: TrackedModule, twin: TerraformUnit, file: str) -> Problem:
     return Problem(
         f"component {twin.component} has the directory of {baseline.component}, which is gone: renamed, it would be "
         "destroyed and made anew",
@@ -198,20 +216,9 @@ def state_clashes(
 # ---------------------------------------------------------------- rollback
 
 
-@dataclass(frozen=True, slots=True)
-class ModuleWay:
-    """What a rollback does about modules: changes to make now, approvals that others wait for, and what stays."""
-
-    changes: tuple[Change, ...] = ()
-    approvals: tuple[Approval, ...] = ()
-    leftovers: tuple[Leftover, ...] = ()
-    equal: tuple[UnitId, ...] = ()
-    forget: tuple[Leftover, ...] = ()
-
-
 def modules_back(
     findings: Sequence[ModuleFinding], dirty: Mapping[UnitId, Dirty], granted: Collection[str]
-) -> ModuleWay:
+) -> ModuleChanges:
     """Sort the findings of a rollback. What the failed runs made may be destroyed without asking; for the rest, what
     would destroy or replace waits for a person and keeps nothing else from going back."""
     changes: list[Change] = []
@@ -219,8 +226,12 @@ def modules_back(
     leftovers: list[Leftover] = []
     equal: list[UnitId] = []
     forget: list[Leftover] = []
+    prune: list[Change] = []
     for finding in findings:
         unit = finding.candidate.unit
+        if finding.problem:
+            leftovers.append(Leftover(unit.id, finding.problem))
+            continue
         change = module_change(finding)
         if change is None:
             if finding.destroy:
@@ -235,5 +246,12 @@ def modules_back(
             approvals.append(asked)
             leftovers.append(Leftover(unit.id, f"waits for approval: {asked.summary}"))
         else:
-            changes.append(change)
-    return ModuleWay(tuple(changes), tuple(approvals), tuple(leftovers), tuple(equal), tuple(forget))
+            (prune if finding.destroy else changes).append(change)
+    return ModuleChanges(
+        tuple(changes),
+        tuple(prune),
+        tuple(approvals),
+        forget=tuple(forget),
+        leftovers=tuple(leftovers),
+        equal=tuple(equal),
+    )

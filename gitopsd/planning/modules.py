@@ -20,7 +20,7 @@ from gitopsd.model.units import TerraformUnit
 
 
 @dataclass(frozen=True, slots=True)
-class ModuleFacts:
+class TrackedModule:
     """What the inventory keeps of a module beside its digest: where its state and its code are, and its outputs."""
 
     path: str
@@ -112,7 +112,7 @@ def module_baseline(
 ) -> Baseline:
     """The inventory's entry for a module. Values of sensitive outputs stay out of it."""
     kept = {name: replace(o, value=None) if o.sensitive else o for name, o in outputs.items()}
-    facts = ModuleFacts(unit.path, unit.workspace, unit.state_key, commit, tracked, kept)
+    facts = TrackedModule(unit.path, unit.workspace, unit.state_key, commit, tracked, kept)
     return Baseline(
         unit=unit.id,
         component=unit.component,
@@ -126,9 +126,9 @@ def module_baseline(
     )
 
 
-def facts_of(baseline: Baseline) -> ModuleFacts:
+def facts_of(baseline: Baseline) -> TrackedModule:
     """What is kept of a module. Of one that is known from the cluster's memory alone there are no outputs."""
-    return from_plain(ModuleFacts, baseline.metadata)
+    return from_plain(TrackedModule, baseline.metadata)
 
 
 def recorded_outputs(baselines: Mapping[UnitId, Baseline]) -> dict[OutputRef, Output]:
@@ -153,8 +153,13 @@ def module_memories(baselines: Mapping[UnitId, Baseline]) -> tuple[ModuleMemory,
     return tuple(ModuleMemory(u.name, f.path, f.workspace, f.state_key, f.commit) for u, f in found)
 
 
+def remembered_module(unit: TerraformUnit, commit: str) -> ModuleMemory:
+    """What the parent keeps of a module that is about to be applied for the first time."""
+    return ModuleMemory(unit.component, unit.path, unit.workspace, unit.state_key, commit)
+
+
 def remembered_baseline(memory: ModuleMemory, at: str) -> Baseline:
     """The inventory's entry for a module of which only the parent knows: to be compared before anything is said."""
-    facts = ModuleFacts(memory.path, memory.workspace, memory.state_key, memory.commit, 0, {})
+    facts = TrackedModule(memory.path, memory.workspace, memory.state_key, memory.commit, 0, {})
     unit = UnitId.terraform(memory.component)
     return Baseline(unit, memory.component, (0, 0), "", "", "", "", at, to_plain(facts), certain=False)

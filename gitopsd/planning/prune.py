@@ -12,6 +12,7 @@ from gitopsd.kinds.options import PRUNE
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, LiveObject
 from gitopsd.model.memory import Baseline
+from gitopsd.model.orders import PRUNE_GRANT
 from gitopsd.model.plan import Action, Approval, Change, Leftover, Postponed
 from gitopsd.model.spec import StackSpec
 from gitopsd.model.units import Desired, PrunePolicy
@@ -52,6 +53,7 @@ def removals(
     *,
     claims: Mapping[UnitId, str],
     applysets: Mapping[str, str],
+    granted: Collection[str] = (),
 ) -> Removals:
     """Sort `remove` by what may be done about each. Deletions that a person has to allow are in the plan all the same;
     nothing of the plan may be carried out while it has approvals that nobody gave."""
@@ -64,7 +66,8 @@ def removals(
             fates[baseline.unit] = _Fate(forget=reason) if reason else _Fate(wait=UNSERVED)
         else:
             ours = is_ours(seen, spec.name, applysets[baseline.unit.cluster])
-            fates[baseline.unit] = _present(baseline, seen, claims.get(baseline.unit, ""), ours=ours)
+            allowed = prune_digest(baseline.unit, seen.uid) in granted
+            fates[baseline.unit] = _present(baseline, seen, claims.get(baseline.unit, ""), ours=ours, allowed=allowed)
     changes = [f.change for f in fates.values() if f.change is not None]
     deletions = [c for c in changes if c.action is Action.DELETE]
     return Removals(
@@ -76,10 +79,15 @@ def removals(
     )
 
 
-def _present(baseline: Baseline, live: LiveObject, claimed_by: str, *, ours: bool) -> _Fate:
+def prune_digest(unit: UnitId, uid: str) -> str:
+    """What a person allows by `gitopsd prune`: the deletion of this very object, though it is protected."""
+    return f"{PRUNE_GRANT}{unit.cluster}:{unit}:{uid}"
+
+
+def _present(baseline: Baseline, live: LiveObject, claimed_by: str, *, ours: bool, allowed: bool) -> _Fate:
     if not ours:
         return _Fate(forget="left in place: it does not carry this stack's marks any more")
-    wait = _why_wait(baseline, live)
+    wait = _why_wait(baseline, live, allowed=allowed)
     if wait:
         return _Fate(wait=wait)
     if claimed_by:
@@ -88,7 +96,7 @@ def _present(baseline: Baseline, live: LiveObject, claimed_by: str, *, ours: boo
     return _Fate(_removal(baseline, live, Action.DELETE, "no longer in git"), first=first)
 
 
-def _why_wait(baseline: Baseline, live: LiveObject) -> str:
+def _why_wait(baseline: Baseline, live: LiveObject, *, allowed: bool) -> str:
     """Why an object of ours is not deleted now; "" if it may be."""
     if live.terminating:
         finalizers = ", ".join(live.metadata.get("finalizers") or ()) or "none"
@@ -100,7 +108,7 @@ def _why_wait(baseline: Baseline, live: LiveObject) -> str:
     policy = _policy(baseline, live)
     if policy == PrunePolicy.DISABLED:
         return f"{PRUNE}: {policy}"
-    if is_protected(baseline.unit) and policy != PrunePolicy.FIRST:
+    if is_protected(baseline.unit) and policy != PrunePolicy.FIRST and not allowed:
         return (
             f"a {baseline.unit.kind} takes its contents along: delete it yourself, or put it back with {PRUNE}: first "
             "and remove it in the commit after that"

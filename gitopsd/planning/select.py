@@ -56,7 +56,8 @@ def select(
             continue
         if reason:
             found.append(Candidate(unit, reason))
-    gone = [b for b in baselines.values() if b.unit not in desired.units] if scope is None else []
+    tracked = [b for b in baselines.values() if not b.unit.is_terraform]
+    gone = [b for b in tracked if b.unit not in desired.units] if scope is None else []
     return Selection(tuple(sorted(found, key=lambda c: c.unit.id)), tuple(sorted(gone, key=lambda b: b.unit)))
 
 

@@ -14,6 +14,7 @@ from gitopsd.model.memory import Baseline, Hold, HoldReason, JobDone, Memory, St
 from gitopsd.model.ports import Clock, Cluster, Record
 from gitopsd.model.times import timestamp
 from gitopsd.model.units import KubernetesUnit
+from gitopsd.planning.modules import remembered_baseline
 from gitopsd.stack import remember
 from gitopsd.stack.rebuild import members, ungated
 
@@ -72,14 +73,14 @@ class Ledger:
 
     # ------------------------------------------------------------ holds
 
-    def hold(self, reason: HoldReason, detail: str, by: str = "gitopsd") -> None:
+    def hold(self, reason: HoldReason, detail: str, *, until: str = "") -> None:
         """Set a hold, unless it is set already with these words. Audited when it is new."""
-        old = next((h for h in self.memory.holds if h.reason is reason), None)
-        if old is not None and old.detail == detail:
+        old = self.memory.held(reason)
+        if old is not None and (old.detail, old.until) == (detail, until):
             return
-        holds = remember.with_hold(self.memory.holds, Hold(reason, self.now(), by, detail))
+        holds = remember.with_hold(self.memory.holds, Hold(reason, self.now(), DAEMON.name, detail, until))
         events = [self.event("hold", result=reason.value, detail=detail)] if old is None else []
-        self._ensure_known()
+        self.ensure_known()
         self.record.set_holds(self.stack, holds, events)
         log.warning("held", stack=self.stack, reason=reason.value, detail=detail)
 
@@ -92,7 +93,8 @@ class Ledger:
             self.record.set_holds(self.stack, left, events)
             log.info("goes on", stack=self.stack, was=[h.reason.value for h in gone])
 
-    def _ensure_known(self) -> None:
+    def ensure_known(self) -> None:
+        """Make a place on record for a stack that has none yet."""
         if self.record.state(self.stack) is None:
             self.record.adopt_memory(self.memory)
 
@@ -132,10 +134,12 @@ class Ledger:
         known = self.record.baselines(self.stack)
         lost = [live for live in found if live.id not in known]
         made = (Baseline.of(live, component="", order=(0, 0), digest="", at=self.now()) for live in lost)
-        self.record.rebase(self.stack, [replace(b, certain=False) for b in (*known.values(), *made)])
+        modules = (remembered_baseline(m, self.now()) for m in memory.modules)
+        roots = (base for base in modules if base.unit not in known)
+        self.record.rebase(self.stack, [replace(b, certain=False) for b in (*known.values(), *made, *roots)])
         if memory.attempting is not None:
             marked = {d.unit for d in self.state.dirty}
-            marks = ungated(memory.attempting, found, wanted(memory))
+            marks = ungated(memory.attempting, found, wanted(memory), memory.modules)
             self.record.soil(self.stack, [mark for mark in marks if mark.unit not in marked])
         self.record.adopt_memory(memory)
         self.record.audit([self.event("rebuild", detail=f"memory of generation {memory.generation} was read back")])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import structlog
 
 from gitopsd.config.stackfile import load_stacks
+from gitopsd.execution.bench import Bench
 from gitopsd.execution.preflight import preflight
 from gitopsd.kinds.marks import applyset_id, parent_name
 from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson, Problem
@@ -17,14 +19,15 @@ from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, Catalog, LiveObject
 from gitopsd.model.memory import Baseline, Good, StackState
 from gitopsd.model.plan import Plan
-from gitopsd.model.ports import Cluster, Source
+from gitopsd.model.ports import Cluster, Source, Terraform
 from gitopsd.model.spec import StackSpec
-from gitopsd.model.units import Desired, Person, Revision
+from gitopsd.model.units import Desired, KubernetesUnit, Person, Revision, TerraformUnit
 from gitopsd.planning.assemble import assemble, assemble_rollback
 from gitopsd.planning.findings import Finding
 from gitopsd.planning.resolve import resolve
 from gitopsd.planning.select import select
-from gitopsd.render import Renderer
+from gitopsd.render import ModuleFacts, Renderer
+from gitopsd.stack.modules import Look, deploy_part, rollback_part
 from gitopsd.stack.places import placed
 
 log = structlog.get_logger("gitopsd.stack")
@@ -66,11 +69,24 @@ class Inventories(Protocol):
 @dataclass(frozen=True, slots=True)
 class Planned:
     """A plan with what it is made for. `equal` are baselines of units that were found as wanted: nothing is written
-    for them, but from now on it is known."""
+    for them, but from now on it is known. `bench` has Terraform's saved plans, and `templates` the units whose values
+    are outputs of it, as the commit has them."""
 
     desired: Desired
     plan: Plan
+    bench: Bench
     equal: tuple[Baseline, ...] = ()
+    templates: Mapping[UnitId, KubernetesUnit] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TerraformSetup:
+    """The program that runs root modules, and `settings`: a text that changes with what the host puts into all of them.
+    A drift check of a module is due `drift_interval` seconds after it was last found equal."""
+
+    program: Terraform
+    settings: Callable[[], str]
+    drift_interval: float = 1800.0
 
 
 class Pipeline:
@@ -83,8 +99,10 @@ class Pipeline:
         cluster: Callable[[str], Cluster],
         namespaces: Mapping[str, str],
         record: Inventories,
+        *,
+        terraform: TerraformSetup,
     ) -> None:
-        self.origins, self.renderer, self.record = origins, renderer, record
+        self.origins, self.renderer, self.record, self.terraform = origins, renderer, record, terraform
         self.cluster, self._namespaces = cluster, namespaces
         self._rendered: dict[str, OrderedDict[str, Desired]] = {}  # by stack: each is at work in one thread only
 
@@ -137,7 +155,10 @@ class Pipeline:
                     remedy="put the stack back",
                 )
             )
-        return Ask(commit, spec, self.renderer.digest(self.source(source).tree(commit), spec))
+        return Ask(commit, spec, self.renderer.digest(self.source(source).tree(commit), spec, self._facts))
+
+    def _facts(self) -> ModuleFacts:
+        return ModuleFacts(self.terraform.program.version(), self.terraform.settings())
 
     def desired(self, ask: Ask) -> Desired:
         """The units that a commit asks for. Raises CommitError with every mistake of every component."""
@@ -146,12 +167,14 @@ class Pipeline:
             kept.move_to_end(ask.commit)
             return kept[ask.commit]
         source = self.source(ask.spec.source)
-        documents = self.renderer.render(source.tree(ask.commit), ask.spec)
-        revision = source.revision(ask.commit)
+        tree = source.tree(ask.commit)
+        documents = self.renderer.render(tree, ask.spec)
+        modules = self.renderer.modules(tree, ask.spec, self._facts)
+        resolved = partial(resolve, ask.spec, source.revision(ask.commit), ask.digest, documents, modules=modules)
         try:
-            desired = resolve(ask.spec, revision, ask.digest, documents, self._catalogs(ask.spec, refresh=False))
+            desired = resolved(self._catalogs(ask.spec, refresh=False))
         except EnvironmentFault:  # a kind may have come since the clusters were last asked for theirs
-            desired = resolve(ask.spec, revision, ask.digest, documents, self._catalogs(ask.spec, refresh=True))
+            desired = resolved(self._catalogs(ask.spec, refresh=True))
         kept[ask.commit] = desired
         while len(kept) > RENDERS_KEPT:
             kept.popitem(last=False)
@@ -181,28 +204,40 @@ class Pipeline:
         at: str,
         scope: Collection[UnitId] | None = None,
         drifted: Collection[UnitId] = (),
+        granted: Collection[str] = (),
+        run_terraform: bool = True,
     ) -> Planned:
-        """What a deploy (or, with `scope`, a heal of these units) of a commit would change now. Raises CommitError with
-        every mistake of the commit."""
+        """What a deploy (or, with `scope`, a heal of these units) of a commit would change now. `granted` are digests
+        that a person allowed. Raises CommitError with every mistake of the commit."""
+        look = Look(
+            ask.spec,
+            self.desired(ask),
+            self.record.baselines(ask.spec.name),
+            scope,
+            drifted,
+            self._others(ask.spec.name) if ask.spec.terraform else {},
+            at,
+            run_terraform,
+        )
+        bench = self._bench(ask.spec)
         try:
-            return self._plan(ask, state, at, scope, drifted)
-        except CommitError as error:
-            raise placed(error, self.source(ask.spec.source).tree(ask.commit)) from error
+            return self._plan(ask, state, look, bench, granted)
+        except BaseException as error:
+            bench.discard()
+            if isinstance(error, CommitError):
+                raise placed(error, self.source(ask.spec.source).tree(ask.commit)) from error
+            raise
 
-    def _plan(
-        self,
-        ask: Ask,
-        state: StackState,
-        at: str,
-        scope: Collection[UnitId] | None,
-        drifted: Collection[UnitId],
-    ) -> Planned:
-        desired = self.desired(ask)
-        baselines = self.record.baselines(ask.spec.name)
-        selection = select(desired, baselines, state, scope=scope, drifted=drifted)
+    def _plan(self, ask: Ask, state: StackState, look: Look, bench: Bench, granted: Collection[str]) -> Planned:
+        baselines = look.baselines
+        part = deploy_part(bench, look, partial(self._modules_at, ask.spec))
+        desired = part.filled
+        selection = select(desired, baselines, state, scope=look.scope, drifted=look.drifted)
         known = {*ask.spec.clusters, *(b.unit.cluster for b in selection.remove)}
         applysets = self.applysets(ask.spec.name, known)
-        findings = preflight(self.clusters(ask.spec.clusters), ask.spec, desired, selection.apply, applysets)
+        findings = preflight(
+            self.clusters(ask.spec.clusters), ask.spec, desired, selection.apply, applysets, waiting=part.waiting
+        )
         plan = assemble(
             ask.spec,
             desired,
@@ -213,21 +248,45 @@ class Pipeline:
             removals_live=self._live([b.unit for b in selection.remove]),
             claims=self._heirs(ask, selection.remove) | self._claims(ask.spec.name),
             applysets=applysets,
+            modules=part.changes,
+            granted=granted,
         )
-        return Planned(desired, plan, _equal(plan, desired, findings, at))
+        equal = (*_equal(plan, desired, findings, look.at), *part.equal)
+        return Planned(desired, plan, bench, equal, _templates(look.desired))
 
-    def plan_rollback(self, ask: Ask | None, spec: StackSpec, state: StackState, *, at: str) -> Planned:
-        """How to undo what is dirty: back to `ask`, or to nothing if there never was a good revision."""
-        desired = self.desired(ask) if ask else None
-        dirty = [d.unit for d in state.dirty]
+    def plan_rollback(
+        self, ask: Ask | None, spec: StackSpec, state: StackState, *, at: str, granted: Collection[str] = ()
+    ) -> Planned:
+        """How to undo what is dirty: back to `ask`, or to nothing if there never was a good revision. What needs a
+        person and is not `granted` is left out: the plan's approvals name it."""
+        bench = self._bench(spec)
+        try:
+            return self._plan_rollback(ask, spec, state, at, bench, granted)
+        except BaseException:
+            bench.discard()
+            raise
+
+    def _plan_rollback(  # noqa: PLR0917 - what `plan_rollback` is given, and the bench
+        self,
+        ask: Ask | None,
+        spec: StackSpec,
+        state: StackState,
+        at: str,
+        bench: Bench,
+        granted: Collection[str],
+    ) -> Planned:
         baselines = self.record.baselines(spec.name)
+        target = self.desired(ask) if ask else Desired(spec.name, NO_REVISION, "", {})
+        look = Look(spec, target, baselines, None, (), {}, at)
+        part = rollback_part(bench, look, state, partial(self._modules_at, spec), granted)
+        desired = part.filled if ask else None
+        dirty = [d.unit for d in state.dirty if not d.unit.is_terraform]
         clusters = {*spec.clusters, *(u.cluster for u in dirty)}
         applysets = self.applysets(spec.name, clusters)
         findings: dict[UnitId, Finding] = {}
         if desired is not None:
             candidates = select(desired, baselines, state, scope=dirty).apply
-            findings = preflight(self.clusters(clusters), spec, desired, candidates, applysets)
-        target = desired or Desired(spec.name, NO_REVISION, "", {})
+            findings = preflight(self.clusters(clusters), spec, desired, candidates, applysets, waiting=part.waiting)
         plan = assemble_rollback(
             spec,
             desired,
@@ -236,8 +295,22 @@ class Pipeline:
             findings,
             self._live([u for u in dirty if u not in target.units]),
             applysets,
+            part.changes,
         )
-        return Planned(target, plan, _equal(plan, target, findings, at))
+        equal = (*_equal(plan, part.filled, findings, at), *part.equal)
+        return Planned(part.filled, plan, bench, equal, _templates(target))
+
+    def _bench(self, spec: StackSpec) -> Bench:
+        return Bench(self.terraform.program, spec.name, self.source(spec.source).tree)
+
+    def _modules_at(self, spec: StackSpec, commit: str) -> Mapping[UnitId, TerraformUnit]:
+        """The modules of a stack at another commit. Raises CommitError or NeedsPerson."""
+        then = self.ask(spec.source, spec.name, commit).spec
+        modules = self.renderer.modules(self.source(spec.source).tree(commit), then, self._facts)
+        return {module.id: module for module in modules}
+
+    def _others(self, stack: str) -> dict[str, Mapping[UnitId, Baseline]]:
+        return {name: self.record.baselines(name) for name in self.record.stacks() if name != stack}
 
     def _live(self, units: Sequence[UnitId]) -> dict[UnitId, LiveObject | Absence]:
         return {u: self.cluster(u.cluster).get(u) for u in units}
@@ -268,10 +341,16 @@ class Pipeline:
 def _equal(plan: Plan, desired: Desired, findings: Mapping[UnitId, Finding], at: str) -> tuple[Baseline, ...]:
     found = []
     for unit in plan.equal:
+        if unit.is_terraform:
+            continue
         live, wanted = findings[unit].live, desired.units[unit]
         if live is not None:
             found.append(Baseline.of(live, component=wanted.component, order=wanted.order, digest=wanted.digest, at=at))
     return tuple(found)
+
+
+def _templates(desired: Desired) -> dict[UnitId, KubernetesUnit]:
+    return {unit: wanted for unit, wanted in desired.units.items() if wanted.values}
 
 
 def good_ask(pipeline: Pipeline, source: str, stack: str, good: Good) -> Ask:

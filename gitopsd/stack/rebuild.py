@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from gitopsd.kinds.marks import TRACKING_ANNOTATION, tracking_id
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import LiveObject
-from gitopsd.model.memory import Attempt, Dirty, Memory
+from gitopsd.model.memory import Attempt, Dirty, Memory, ModuleMemory
 from gitopsd.model.plan import Action
 from gitopsd.model.ports import Cluster
 from gitopsd.model.units import KubernetesUnit
@@ -26,7 +26,12 @@ def members(clusters: Mapping[str, Cluster], applysets: Mapping[str, str], memor
     )
 
 
-def ungated(attempt: Attempt, found: Iterable[LiveObject], wanted: Mapping[UnitId, KubernetesUnit]) -> list[Dirty]:
+def ungated(
+    attempt: Attempt,
+    found: Iterable[LiveObject],
+    wanted: Mapping[UnitId, KubernetesUnit],
+    modules: Iterable[ModuleMemory],
+) -> list[Dirty]:
     """Marks for everything that a run of which nothing else is known may have touched: all that is there, and all that
     the good revision wants and that is not there any more.
 
@@ -52,4 +57,8 @@ def ungated(attempt: Attempt, found: Iterable[LiveObject], wanted: Mapping[UnitI
         for unit, each in wanted.items()
         if unit not in live
     ]
-    return there + gone
+    roots = [
+        Dirty(UnitId.terraform(m.component), attempt.run, Action.UPDATE, (0, 0), m.component, revision=attempt.commit)
+        for m in modules
+    ]
+    return there + gone + roots

@@ -18,9 +18,17 @@ from gitopsd.stack.ledger import Ledger
 log = structlog.get_logger("gitopsd.stack")
 
 
-def recover(ledger: Ledger, cluster: Callable[[str], Cluster], applyset: Callable[[str], str]) -> None:
+def recover(
+    ledger: Ledger,
+    cluster: Callable[[str], Cluster],
+    applyset: Callable[[str], str],
+    settle: Callable[[str, str], None],
+) -> None:
     """Close runs and intents that a crash left open, by looking at what is live. Never assumes, never writes to a
-    cluster. Raises EnvironmentFault while a cluster cannot be asked; nothing is lost by trying again."""
+    cluster. Raises EnvironmentFault while a cluster cannot be asked; nothing is lost by trying again.
+
+    `settle` ends what a crash left running of a Terraform component of a stack.
+    """
     state = ledger.state
     if state.intents:
         log.warning("looks after a crash", stack=ledger.stack, unknown=len(state.intents))
@@ -30,6 +38,12 @@ def recover(ledger: Ledger, cluster: Callable[[str], Cluster], applyset: Callabl
     baselines: list[Baseline] = []
     known = ledger.record.baselines(ledger.stack)
     for intent in state.intents:
+        if intent.unit.is_terraform:
+            # What it may have made was marked dirty before Terraform was started; its state tells the rest.
+            settle(ledger.stack, intent.component)
+            base = known.get(intent.unit)
+            baselines += [replace(base, certain=False)] if base is not None else []
+            continue
         live = cluster(intent.unit.cluster).get(intent.unit)
         mine = isinstance(live, LiveObject) and is_ours(live, ledger.stack, applyset(intent.unit.cluster))
         base = known.get(intent.unit)

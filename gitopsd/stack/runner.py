@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
+from gitopsd.execution.bench import Bench
 from gitopsd.execution.clocks import GateClocks
 from gitopsd.execution.gate import look
 from gitopsd.execution.session import Interrupted, Session
@@ -17,12 +18,14 @@ from gitopsd.model.audit import Actor, ActorKind
 from gitopsd.model.errors import Cause, EnvironmentFault, GitopsdError, NeedsPerson
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Assessment, Health
-from gitopsd.model.memory import Attempt, HoldReason
-from gitopsd.model.plan import Action, Plan
+from gitopsd.model.memory import Attempt, Baseline, HoldReason, Memory
+from gitopsd.model.orders import Question
+from gitopsd.model.plan import Action, Approval, Plan
 from gitopsd.model.ports import Attention, Cluster, Interrupt, Probe
 from gitopsd.model.run import RunKind, RunRecord, Verdict
 from gitopsd.model.spec import StackSpec
-from gitopsd.model.units import Desired, Person
+from gitopsd.model.units import Desired, KubernetesUnit, Person
+from gitopsd.planning.modules import module_memories, remembered_module
 from gitopsd.planning.send import autoscaled_targets
 from gitopsd.stack import remember
 from gitopsd.stack.facts import Facts
@@ -44,8 +47,11 @@ class Order:
     plan: Plan
     clusters: Mapping[str, Cluster]
     applysets: Mapping[str, str]
+    bench: Bench
+    templates: Mapping[UnitId, KubernetesUnit] = field(default_factory=dict)
     undoes: str = ""
     suspects: tuple[str, ...] = ()
+    by: str = ""  # the local user who wants it, if it is not git
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class Runner:
             try:
                 ended = self._carry_out(order, session, run, excused)
             finally:
+                order.bench.discard()
                 self.facts.current = None
                 self.facts.progress = ""
         if ended.run.verdict is not Verdict.SUPERSEDED:
@@ -93,6 +100,8 @@ class Runner:
             actor=actor,
             instance=self.ledger.instance,
             desired=order.desired,
+            bench=order.bench,
+            templates=order.templates,
             clusters=order.clusters,
             record=self.ledger.record,
             clock=self.ledger.clock,
@@ -105,6 +114,8 @@ class Runner:
             dirty_before=self.ledger.state.dirty,
             progress=self._progress,
             paused=self._paused,
+            decided=self._decided,
+            waiting=self._waiting,
             job_done=lambda done: self.ledger.note_jobs([done], order.clusters),
         )
 
@@ -112,7 +123,11 @@ class Runner:
         """What was degraded before we touched it: its staying so fails nothing, neither in this run nor in one that
         goes on after it or takes it back. What is dirty is degraded by our own doing, unless it was so before that."""
         dirty = {d.unit for d in self.ledger.state.dirty}
-        there = [c.unit for c in plan.applies() if c.action is not Action.CREATE and c.unit not in dirty]
+        there = [
+            c.unit
+            for c in plan.applies()
+            if c.action is not Action.CREATE and c.unit not in dirty and not c.unit.is_terraform
+        ]
         gating = [u for u in there if gates(u.group, u.kind, session.units[u].options.gate, session.units[u].manifest)]
         found = {u: seen for u, seen in look(session, gating).items() if seen.health is Health.DEGRADED}
         self._excused = {u: seen for u, seen in self._excused.items() if u in dirty} | found
@@ -131,6 +146,7 @@ class Runner:
             started=ledger.now(),
             subject=revision.subject,
             undoes=order.undoes,
+            cause=Cause.PERSON if order.by else None,
             plan=order.plan,
         )
         # A heal says nothing about the commit that waits; that the clusters answer and are ours is known by now.
@@ -142,9 +158,7 @@ class Runner:
         else:
             attempt = Attempt(run.id, order.kind, run.revision, run.digest, run.started)
             memory = remember.attempting(memory, attempt)
-        kinds = {u.group_kind for u in (*order.desired.units, *ledger.record.baselines(ledger.stack))}
-        spaces = {u.namespace for u in order.desired.units if u.namespace}
-        memory = replace(memory, kinds=tuple(sorted(kinds)), namespaces=tuple(sorted(spaces)))
+        memory = _inventory(memory, order.desired, ledger.record.baselines(ledger.stack))
         ledger.remember(memory, order.clusters)
         event = ledger.event(
             "run-start",
@@ -170,7 +184,7 @@ class Runner:
             ending = execute(session, order.plan, dirty, excused)
         except Interrupted as interrupted:
             interrupt = interrupted.interrupt
-            ending = Ending(Verdict.SUPERSEDED, _interrupt_reason(interrupt))
+            ending = _interrupted(interrupt)
         except NeedsPerson as refusal:  # another instance took the stack over
             ending = Ending(Verdict.HELD, str(refusal), Cause.PERSON)
             self.ledger.hold(HoldReason.INSTANCE, str(refusal))
@@ -181,7 +195,7 @@ class Runner:
             finished=self.ledger.now(),
             verdict=ending.verdict,
             reason=ending.reason,
-            cause=ending.cause,
+            cause=ending.cause or run.cause,
             failing=ending.failing,
             leftovers=tuple(dict.fromkeys(leftovers)),
             suspects=order.suspects if ending.verdict is Verdict.FAILED else (),
@@ -218,6 +232,21 @@ class Runner:
         except EnvironmentFault as error:
             log.error("hold not recorded", stack=self.ledger.stack, error=str(error))
 
+    def _decided(self, digest: str) -> bool | None:
+        """What a person answered to an approval, if anybody did."""
+        return next((g.allowed for g in self.ledger.record.grants(self.ledger.stack) if g.digest == digest), None)
+
+    def _waiting(self, asked: Approval | None) -> None:
+        """The run waits for a person, or (None) goes on."""
+        ledger, run = self.ledger, self.facts.current
+        if asked is not None and run is not None:
+            ledger.record.ask_people(ledger.stack, [Question(asked, run.revision, run.digest, ledger.now())])
+            ledger.hold(HoldReason.APPROVAL, f"{asked.summary}; `gitopsd approve {ledger.stack}` allows it")
+        else:
+            ledger.record.ask_people(ledger.stack, [])
+            ledger.lift(HoldReason.APPROVAL)
+        self.facts.publish()
+
     def _release(self, order: Order) -> None:
         """Give the leases back. They expire by themselves where that fails."""
         for cluster in order.clusters.values():
@@ -227,15 +256,33 @@ class Runner:
                 log.warning("lease not given back; it expires by itself", stack=self.ledger.stack, error=str(error))
 
 
+def _inventory(memory: Memory, desired: Desired, baselines: Mapping[UnitId, Baseline]) -> Memory:
+    """With all that a rebuilt host has to look for: kinds, namespaces, Terraform's states. Written before the first
+    effect, so that it names what this run is about to make, too."""
+    kinds = {u.group_kind for u in (*desired.units, *baselines) if not u.is_terraform}
+    spaces = {u.namespace for u in desired.units if u.namespace}
+    known = {m.component: m for m in module_memories(baselines)}
+    new = {m.component: remembered_module(m, desired.revision.commit) for m in desired.modules.values()}
+    modules = sorted({**new, **known}.values(), key=lambda m: m.component)
+    return replace(memory, kinds=tuple(sorted(kinds)), namespaces=tuple(sorted(spaces)), modules=tuple(modules))
+
+
 def _people(order: Order) -> tuple[Actor, Person]:
-    """Who acts, and whose name the run carries: the commit's author for a deploy, else the daemon."""
+    """Who acts, and whose name the run carries: the person who ordered it, the commit's author for a deploy, else the
+    daemon."""
+    if order.by:
+        return Actor(ActorKind.USER, order.by), Person(order.by)
     if order.kind is RunKind.DEPLOY:
         author = order.desired.revision.author
         return Actor(ActorKind.GIT, author.name, author.email), author
     return DAEMON, Person(DAEMON.name)
 
 
-def _interrupt_reason(interrupt: Interrupt) -> str:
+def _interrupted(interrupt: Interrupt) -> Ending:
+    """How a run ends that was told to: something else comes instead, or a person wants it to wait."""
+    if interrupt.superseded_by is None and interrupt.order:
+        return Ending(Verdict.HELD, f"stopped at a safe point: {interrupt.order}", Cause.PERSON)
     if interrupt.superseded_by is None:
-        return "gitopsd was stopped; the next start goes on"
-    return f"superseded by {interrupt.superseded_by[:12]}"
+        return Ending(Verdict.SUPERSEDED, "gitopsd was stopped; the next start goes on")
+    by = f" ({interrupt.order})" if interrupt.order else ""
+    return Ending(Verdict.SUPERSEDED, f"superseded by {interrupt.superseded_by[:12]}{by}")

@@ -44,6 +44,9 @@ class Tracked:
         for unit, base in self.ledger.record.baselines(self.ledger.stack).items():
             if unit not in units:
                 continue
+            if unit.is_terraform:  # looked at when it is due again, or by the next deploy
+                there.append(replace(base, certain=True, digest="", at=self.ledger.now()))
+                continue
             live = self._cluster(unit.cluster).get(unit)
             same = isinstance(live, LiveObject) and live.uid == base.uid
             if unit not in wanted and not same and live is not Absence.KIND_UNSERVED:
@@ -67,7 +70,11 @@ class Tracked:
         """After a rollback: what the good revision did not want either waits again, as it did before the failed run."""
         waiting = {p.unit for p in self.ledger.state.postponed}
         tracked = self.ledger.record.baselines(self.ledger.stack)
-        self._add(Postponed(u, UNWANTED) for u in tracked if u not in wanted and u not in waiting and not is_job(u))
+        self._add(
+            Postponed(u, UNWANTED)
+            for u in tracked
+            if u not in wanted and u not in waiting and not is_job(u) and not u.is_terraform
+        )
 
     def note_orphans(self, run: str) -> None:
         """Deletions that the API server took in this run, and whose finalizers are not done, wait now."""
@@ -77,7 +84,7 @@ class Tracked:
 
     def tidy(self) -> None:
         """Forget deletions that waited for what is gone by now."""
-        waiting = self.ledger.state.postponed
+        waiting = [p for p in self.ledger.state.postponed if not p.unit.is_terraform]
         seen = {p.unit: self._cluster(p.unit.cluster).get(p.unit) for p in waiting}
         definitions = {u for u, found in seen.items() if is_crd(u) and found is Absence.GONE}
         gone = {
@@ -87,7 +94,7 @@ class Tracked:
         }
         if gone:
             self.ledger.record.rebase(self.ledger.stack, [], sorted(gone))
-            self._store(p for p in waiting if p.unit not in gone)
+            self._store(p for p in self.ledger.state.postponed if p.unit not in gone)
 
     def _add(self, more: Iterable[Postponed]) -> None:
         found = {p.unit: p for p in more}

@@ -26,12 +26,13 @@ from gitopsd.record import SqliteRecord, open_record
 from gitopsd.render import Renderer
 from gitopsd.stack.attention import StackAttention
 from gitopsd.stack.ledger import Ledger
-from gitopsd.stack.pipeline import Origin, Pipeline
+from gitopsd.stack.pipeline import Origin, Pipeline, TerraformSetup
 from gitopsd.stack.worker import Rest, StackWorker
 from tests.support.memory_cache import MemoryCache
 from tests.support.memory_source import MemorySource
 from tests.support.simcluster import SimCluster
 from tests.support.simstate import EPOCH, ServerState
+from tests.support.simterraform import SimTerraform
 
 STACK, SOURCE, INSTANCE = "shop", "main", "here"
 NAMESPACE = "gitopsd-system"
@@ -176,8 +177,14 @@ class World:
         self.sqlite = open_record(self.state_dir, self.clock)
         self.record = cast(Record, WatchedRecord(self.sqlite, self.effects, self.lock))
         origins = {SOURCE: Origin(self.source, "", "gitopsd.yaml")}
+        self.terraform = SimTerraform(lambda: self.server, self.effects, self.lock)
         self.pipeline = Pipeline(
-            origins, Renderer(self.cache), lambda _name: self.cluster, {"default": NAMESPACE}, self.record
+            origins,
+            Renderer(self.cache),
+            lambda _name: self.cluster,
+            {"default": NAMESPACE},
+            self.record,
+            terraform=TerraformSetup(self.terraform, lambda: ""),
         )
         self.attention = FakeAttention(lambda commit: self.pipeline.ask(SOURCE, STACK, commit).digest, self._wait)
         ledger = Ledger(STACK, SOURCE, INSTANCE, self.record, self.clock)

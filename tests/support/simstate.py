@@ -50,6 +50,20 @@ def stamp(seconds: float) -> str:
     return (EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+Resources = dict[str, dict[str, Any]]
+"""Attributes by address."""
+
+
+@dataclass
+class SimModule:
+    """One state: what a backend would hold."""
+
+    serial: int = 0
+    lineage: str = ""
+    resources: Resources = field(default_factory=dict)
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
 @dataclass
 class ServerState:
     """Everything that outlives a client: objects, the parents' text and the leases of the stacks. Stored bodies are
@@ -63,6 +77,8 @@ class ServerState:
     writes: list[tuple[str, UnitId]] = field(default_factory=list)
     """(verb, unit) of every write that came through the port and was taken."""
     created: Counter[UnitId] = field(default_factory=Counter)
+    modules: dict[str, SimModule] = field(default_factory=dict)
+    """Terraform's states, by state key."""
 
     def copy(self) -> ServerState:
         return replace(
@@ -72,6 +88,7 @@ class ServerState:
             leases=dict(self.leases),
             writes=list(self.writes),
             created=Counter(self.created),
+            modules=copy.deepcopy(self.modules),
         )
 
     # ------------------------------------------------------------ objects

@@ -21,7 +21,7 @@ from gitopsd.model.errors import EnvironmentFault
 from gitopsd.model.ids import UnitId
 from gitopsd.record.reader import open_reader
 from gitopsd.render import Renderer
-from gitopsd.stack.pipeline import Origin, Pipeline
+from gitopsd.stack.pipeline import Origin, Pipeline, TerraformSetup
 from gitopsd.triggers.clockwork import Clockwork
 from tests.scenarios.harness import STACK, Effects
 from tests.scenarios.manifests import commit, config, space
@@ -29,6 +29,7 @@ from tests.support.memory_cache import MemoryCache
 from tests.support.memory_source import MemorySource
 from tests.support.simcluster import SimCluster
 from tests.support.simstate import ServerState
+from tests.support.simterraform import NoTerraform
 
 PATIENCE = 30.0
 SETTINGS = UnitId.parse("ConfigMap/web/settings")
@@ -103,7 +104,14 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     @contextmanager
     def pipeline(_config: HostConfig, record: Any) -> Iterator[Pipeline]:
         origins = {"main": Origin(source, "", "gitopsd.yaml")}
-        yield Pipeline(origins, Renderer(MemoryCache()), lambda _: cluster, {"default": "gitopsd-system"}, record)
+        yield Pipeline(
+            origins,
+            Renderer(MemoryCache()),
+            lambda _: cluster,
+            {"default": "gitopsd-system"},
+            record,
+            terraform=TerraformSetup(NoTerraform(), lambda: ""),
+        )
 
     monkeypatch.setattr(daemon, "make_pipeline", pipeline)
     return Site(App(host), source, cluster, effects, state, host)

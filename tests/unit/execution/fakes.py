@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, cast
 
+from gitopsd.execution.bench import Bench
 from gitopsd.execution.clocks import GateClocks
 from gitopsd.execution.session import Session
 from gitopsd.model.audit import Actor, ActorKind, AuditEvent
@@ -23,6 +24,8 @@ from gitopsd.model.run import Observation, RunKind
 from gitopsd.model.spec import HttpCheck, StackSpec
 from gitopsd.model.units import Desired, Manifest
 from gitopsd.planning.send import autoscaled_targets
+from tests.support.memory_source import MemorySource
+from tests.support.simterraform import NoTerraform
 from tests.unit.planning.samples import APPLYSETS, live_object, merged
 
 EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
@@ -219,6 +222,7 @@ def run_of(
             actor=Actor(ActorKind.DAEMON, "gitopsd"),
             instance="test",
             desired=wanted,
+            bench=Bench(NoTerraform(), spec.name, MemorySource().tree),
             clusters={"default": cast(Cluster, there)},
             record=cast(Record, journal),
             clock=time,

@@ -10,9 +10,10 @@ from gitopsd.assembly import NothingKnown
 from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson
 from gitopsd.render import Renderer
 from gitopsd.stack.desk import Desk
-from gitopsd.stack.pipeline import Origin, Pipeline
+from gitopsd.stack.pipeline import Origin, Pipeline, TerraformSetup
 from tests.support.memory_cache import MemoryCache
 from tests.support.memory_source import MemorySource
+from tests.support.simterraform import NoTerraform
 
 
 def file_of(*names: str) -> dict[str, str]:
@@ -55,7 +56,14 @@ def desks(sources: dict[str, FaultySource]) -> Desks:
         raise AssertionError("a look at the source asks no cluster")
 
     namespaces = {"default": "gitopsd-system"}
-    pipeline = Pipeline(origins, Renderer(MemoryCache()), no_cluster, namespaces, NothingKnown())
+    pipeline = Pipeline(
+        origins,
+        Renderer(MemoryCache()),
+        no_cluster,
+        namespaces,
+        NothingKnown(),
+        terraform=TerraformSetup(NoTerraform(), lambda: ""),
+    )
     owners: dict[str, str] = {}
 
     def make(name: str = "main", known: tuple[str, ...] = ()) -> Desk:

@@ -36,7 +36,7 @@ def wanted(name: str) -> KubernetesUnit:
 def test_all_that_is_there_and_all_that_is_missing_is_dirty() -> None:
     going_on = attempt("s-2", "2026-11-22T12:00:05.700Z")
     found = [live("kept", "2026-11-22T11:00:00Z"), live("made", "2026-11-22T12:00:06Z")]
-    marks = {m.unit.name: m for m in ungated(going_on, found, {unit(n): wanted(n) for n in ("kept", "deleted")})}
+    marks = {m.unit.name: m for m in ungated(going_on, found, {unit(n): wanted(n) for n in ("kept", "deleted")}, ())}
     assert {name: (m.action, m.created, m.uid, m.order, m.component) for name, m in marks.items()} == {
         "kept": (Action.UPDATE, False, "uid-kept", (5, 1), "base"),
         "made": (Action.UPDATE, True, "uid-made", (0, 0), ""),
@@ -53,7 +53,7 @@ def test_all_that_is_there_and_all_that_is_missing_is_dirty() -> None:
     ],
 )
 def test_what_was_born_since_the_run_began_was_made_by_it(born: str, created: bool) -> None:
-    (mark,) = ungated(attempt("s-2", "2026-11-22T12:00:05.700Z"), [live("one", born)], {})
+    (mark,) = ungated(attempt("s-2", "2026-11-22T12:00:05.700Z"), [live("one", born)], {}, ())
     assert mark.created is created
 
 
@@ -65,7 +65,7 @@ def test_runs_that_go_on_after_each_other_began_with_the_first() -> None:
     memory = remember.attempting(memory, attempt("s-4", "2026-11-22T12:06:01.000Z", RunKind.ROLLBACK))
     assert memory.attempting is not None
     assert (memory.attempting.run, memory.attempting.since) == ("s-4", "2026-11-22T12:00:00.000Z")
-    (mark,) = ungated(memory.attempting, [live("made", "2026-11-22T12:00:30Z")], {})
+    (mark,) = ungated(memory.attempting, [live("made", "2026-11-22T12:00:30Z")], {}, ())
     assert mark.created
 
     memory = remember.attempting(remember.settled(memory), attempt("s-5", "2026-11-22T12:10:00.000Z"))

@@ -55,7 +55,7 @@ def crashed(ledger: Ledger, *intents: Intent, run: RunRecord = RUN) -> None:
 
 def look(ledger: Ledger, live: LiveObject | Absence) -> FakeCluster:
     cluster = FakeCluster({UNIT.id: live} if isinstance(live, LiveObject) else {})
-    recover(ledger, lambda _: cast(Cluster, cluster), lambda _: APPLYSET)
+    recover(ledger, lambda _: cast(Cluster, cluster), lambda _: APPLYSET, lambda _stack, _component: None)
     return cluster
 
 
@@ -142,7 +142,7 @@ def test_while_the_cluster_is_away_nothing_is_decided(ledger: Ledger, record: Sq
         raise EnvironmentFault("cluster default does not answer")
 
     with pytest.raises(EnvironmentFault):
-        recover(ledger, away, lambda _: APPLYSET)
+        recover(ledger, away, lambda _: APPLYSET, lambda _stack, _component: None)
     run = record.run(RUN.id)
     assert run is not None
     assert run.verdict is None

@@ -1,0 +1,146 @@
+"""What planning and running Terraform modules of one stack share: the program, the code, and outputs known so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gitopsd.model.errors import EnvironmentFault, Problem
+from gitopsd.model.ids import UnitId
+from gitopsd.model.memory import Baseline
+from gitopsd.model.modules import ModulePlan, Output, OutputRef
+from gitopsd.model.ports import Module, SourceTree, Terraform
+from gitopsd.model.units import KubernetesUnit, TerraformUnit
+from gitopsd.planning.fill import Lacking, fill, filled_digest
+from gitopsd.planning.modules import input_digest, recorded_outputs
+
+
+@dataclass
+class ModuleJob:
+    """One module that is to be run: whose code it is (`commit`), and Terraform's plan of it, if there is one already.
+
+    `inputs` are those that the plan was made with. `known`: a state has been there. `stale`: somebody else moved the
+    state since the plan was shown, so that what was allowed then is not allowed now.
+    """
+
+    unit: TerraformUnit
+    commit: str
+    plan: ModulePlan | None = None
+    inputs: str = ""
+    destroy: bool = False
+    known: bool = False
+    stale: bool = False
+
+
+@dataclass
+class Bench:
+    """The modules of one stack while one plan is made or carried out.
+
+    `outputs` are those known now: recorded, planned, or just applied. `later` are outputs that are known after apply,
+    `undecided` components of which not even the outputs' names are known yet; what else is missing does not exist.
+    `code` says where a component's outputs can be read when their values are sensitive: its module and commit.
+    """
+
+    terraform: Terraform
+    stack: str
+    tree: Callable[[str], SourceTree]
+    outputs: dict[OutputRef, Output] = field(default_factory=dict)
+    later: set[OutputRef] = field(default_factory=set)
+    undecided: set[str] = field(default_factory=set)
+    code: dict[str, tuple[TerraformUnit, str]] = field(default_factory=dict)
+    jobs: dict[UnitId, ModuleJob] = field(default_factory=dict)
+
+    # ------------------------------------------------------------ outputs
+
+    def recall(self, baselines: Mapping[UnitId, Baseline], modules: Iterable[TerraformUnit], commit: str) -> None:
+        """Begin with what the inventory knows."""
+        self.outputs |= recorded_outputs(baselines)
+        self.code |= {module.component: (module, commit) for module in modules}
+
+    def expect(self, component: str, plan: ModulePlan | None) -> None:
+        """What a plan says of a component's outputs; without one, nothing of them is known."""
+        before = {ref: self.outputs.pop(ref) for ref in list(self.outputs) if ref.component == component}
+        self.later = {ref for ref in self.later if ref.component != component}
+        if plan is None:
+            self.undecided.add(component)
+            return
+        self.undecided.discard(component)
+        for name, output in plan.outputs.items():
+            ref = OutputRef(component, name)
+            same = output is not None and ref in before and before[ref].digest == output.digest
+            if output is not None and (same or not output.sensitive):
+                self.outputs[ref] = output
+            else:  # a sensitive value can be read only once it is in the state
+                self.later.add(ref)
+
+    def learn(self, component: str, outputs: Mapping[str, Output]) -> None:
+        """The outputs that a component has now."""
+        self.expect(component, None)
+        self.undecided.discard(component)
+        self.outputs |= {OutputRef(component, name): output for name, output in outputs.items()}
+
+    def missing(self, uses: Iterable[OutputRef]) -> tuple[OutputRef, ...]:
+        """Outputs that do not exist, whatever is still to be applied."""
+        return tuple(
+            r for r in uses if r not in self.outputs and r not in self.later and r.component not in self.undecided
+        )
+
+    def values(self, uses: Iterable[OutputRef]) -> dict[OutputRef, Output]:
+        """These outputs with their values; sensitive ones are read from the state now. Raises EnvironmentFault."""
+        uses = set(uses)
+        unknown = sorted(ref for ref in uses if ref not in self.outputs)
+        if unknown:
+            raise EnvironmentFault(Problem(f"{unknown[0]} is not known: its component has not been applied"))
+        found = {ref: self.outputs[ref] for ref in uses}
+        for component in {ref.component for ref, o in found.items() if o.sensitive and o.value is None}:
+            module, commit = self.code[component]
+            read = self.terraform.outputs(self.module(module, commit))
+            found |= {r: read[r.output] for r in found if r.component == component and r.output in read}
+        return found
+
+    # ------------------------------------------------------------ modules
+
+    def module(self, unit: TerraformUnit, commit: str, variables: Mapping[str, Any] | None = None) -> Module:
+        return Module(self.stack, unit, self.tree(commit), dict(variables or {}))
+
+    def ready(self, unit: TerraformUnit, commit: str) -> Module:
+        """A module with the values of its variables."""
+        values = self.values(v.source for v in unit.variables)
+        return self.module(unit, commit, {v.name: values[v.source].value for v in unit.variables})
+
+    def inputs(self, unit: TerraformUnit) -> str:
+        return input_digest(unit, self.outputs)
+
+    # ------------------------------------------------------------ Kubernetes objects
+
+    def filled(self, unit: KubernetesUnit, known: Baseline | None = None) -> KubernetesUnit | None:
+        """A unit with its values in place; None while one of them is known after apply. One whose digest is that of
+        `known` stays as it is, so that no sensitive value is read for nothing. Raises CommitError."""
+        if not unit.values:
+            return unit
+        digest = filled_digest(unit, self.outputs)
+        if digest is None:
+            return None
+        if known is not None and known.certain and known.digest == digest:
+            return replace(unit, digest=digest)
+        found = fill(unit, self.values(unit.values.values()))
+        if isinstance(found, Lacking):  # the state has not what the inventory says: somebody wrote it since
+            gone = (*found.unknown, *found.unread)
+            raise EnvironmentFault(Problem(f"{gone[0]} cannot be read from its state", unit=str(unit.id)))
+        return found
+
+    def discard(self) -> None:
+        """Remove the saved plans: nobody will apply them any more."""
+        self.terraform.discard(job.plan for job in self.jobs.values() if job.plan is not None)
+        self.jobs.clear()
+
+
+def missing_output(ref: OutputRef, *, file: str, line: int | None, component: str) -> Problem:
+    """What is wrong when a component uses an output that its module does not have."""
+    return Problem(
+        f"component {component} uses {ref}, but Terraform component {ref.component} has no output {ref.output!r}",
+        file=file,
+        line=line,
+        remedy=f'add `output "{ref.output}"` to it, or correct the name',
+    )

@@ -1,0 +1,220 @@
+"""The Terraform side of a plan: which modules run, what of them needs a person, and objects filled with outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from gitopsd.execution.bench import Bench, missing_output
+from gitopsd.execution.modules import ModuleScope, plan_destroy, preflight_modules
+from gitopsd.model.errors import CommitError, GitopsdError, NeedsPerson, Problem, raise_if
+from gitopsd.model.ids import UnitId
+from gitopsd.model.memory import Baseline, StackState
+from gitopsd.model.modules import Output, OutputRef
+from gitopsd.model.plan import Approval, Change, Leftover, Postponed
+from gitopsd.model.spec import ApprovalMode, StackSpec
+from gitopsd.model.units import Desired, KubernetesUnit, TerraformUnit
+from gitopsd.planning.moduleplan import (
+    AFTER_TERRAFORM,
+    ModuleChanges,
+    ModuleFinding,
+    approval,
+    module_change,
+    modules_back,
+    state_clashes,
+    vanished,
+)
+from gitopsd.planning.modules import facts_of, module_baseline
+
+NOT_IN_GIT = "no longer in git"
+BROUGHT = "made by the failed run"
+
+Code = Callable[[str], Mapping[UnitId, TerraformUnit]]
+"""The modules that a commit asks for. Raises CommitError or NeedsPerson for one that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModulePart:
+    """What Terraform adds to a plan, and what it means for the rest.
+
+    `filled` is what the commit asks with known outputs in the place of values; `waiting` are objects whose values are
+    known after apply, and of what. `equal` are modules that were found as they should be.
+    """
+
+    filled: Desired
+    changes: ModuleChanges
+    equal: tuple[Baseline, ...] = ()
+    waiting: Mapping[UnitId, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a plan looks at. `others` are the inventories of the host's other stacks; `run_terraform` is false for a
+    preview that must not run code of a branch that nobody delivers."""
+
+    spec: StackSpec
+    desired: Desired
+    baselines: Mapping[UnitId, Baseline]
+    scope: Collection[UnitId] | None
+    drifted: Collection[UnitId]
+    others: Mapping[str, Mapping[UnitId, Baseline]]
+    at: str
+    run_terraform: bool = True
+
+
+def deploy_part(bench: Bench, look: Look, code: Code) -> ModulePart:
+    """The part of a deploy or heal. Raises CommitError with every mistake, or else EnvironmentFault."""
+    modules, commit = look.desired.modules, look.desired.revision.commit
+    raise_if(state_clashes(modules, look.others))
+    gone = vanished(modules, look.baselines, look.spec.file)
+    raise_if(gone.mistakes)
+    bench.recall(look.baselines, modules.values(), commit)
+    scope = ModuleScope(commit, look.baselines, look.scope, look.drifted, run=look.run_terraform)
+    findings = preflight_modules(bench, modules, scope)
+    raise_if(_missing(bench, look.spec))
+    changes: list[Change] = []
+    approvals: list[Approval] = []
+    equal: list[Baseline] = []
+    for finding in findings:
+        unit, change = finding.candidate.unit, module_change(finding)
+        if change is not None:
+            changes.append(change)
+            asked = approval(unit, finding.plan, unit.approval) if finding.plan else None
+            approvals += [asked] if asked else []
+        else:
+            equal.append(_equal(finding, commit, look.at))
+    filled, waiting = _fill(bench, look)
+    found = ModuleChanges(tuple(changes), approvals=tuple(approvals), equal=tuple(b.unit for b in equal))
+    if look.scope is None:
+        found = _with_destroyed(bench, replace(found, forget=gone.forget), gone.destroy, code)
+    return ModulePart(filled, found, tuple(equal), waiting)
+
+
+def rollback_part(bench: Bench, look: Look, state: StackState, code: Code, granted: Collection[str]) -> ModulePart:
+    """The part of a rollback: dirty modules back to the good revision's code, and what was added is destroyed. Objects
+    take the outputs that were recorded then, so that they wait for no Terraform but for sensitive values."""
+    dirty = {d.unit: d for d in state.dirty if d.unit.is_terraform}
+    modules, commit = look.desired.modules, look.desired.revision.commit
+    bench.recall(look.baselines, modules.values(), commit)
+    for unit in dirty:
+        bench.expect(unit.name, None)
+    remembered = _remembered(state, dirty)
+    bench.outputs |= remembered
+    scope = ModuleScope(commit, look.baselines, [u for u in dirty if u in modules], best_effort=True)
+    findings = preflight_modules(bench, modules, scope)
+    bench.outputs |= remembered
+    undone = [_undo(bench, unit, mark.revision, code) for unit, mark in dirty.items() if unit not in modules]
+    findings += [each for each in undone if isinstance(each, ModuleFinding)]
+    way = modules_back(findings, dirty, granted)
+    lost = tuple(each for each in undone if isinstance(each, Leftover))
+    filled, waiting = _fill(bench, look)
+    by_unit = {f.candidate.unit.id: f for f in findings}
+    equal = tuple(_equal(by_unit[unit], commit, look.at) for unit in way.equal)
+    return ModulePart(filled, replace(way, leftovers=(*way.leftovers, *lost)), equal, waiting)
+
+
+def _remembered(state: StackState, dirty: Collection[UnitId]) -> dict[OutputRef, Output]:
+    """The outputs of dirty modules as they were when the stack was good."""
+    good = state.memory.good[0] if state.memory.good else None
+    found = {OutputRef.parse(name): output for name, output in (good.outputs if good else {}).items()}
+    return {ref: output for ref, output in found.items() if UnitId.terraform(ref.component) in dirty}
+
+
+# ---------------------------------------------------------------- destroyed
+
+
+def _with_destroyed(bench: Bench, part: ModuleChanges, gone: Collection[Baseline], code: Code) -> ModuleChanges:
+    """With the destruction of modules that the commit does not have any more, by the code that was applied last. A
+    person has to allow it, or to take the component out of the inventory."""
+    prune: list[Change] = []
+    approvals: list[Approval] = []
+    forget: list[Leftover] = []
+    postponed: list[Postponed] = []
+    for baseline in gone:
+        facts = facts_of(baseline)
+        try:
+            finding = plan_destroy(bench, _code_of(bench, baseline.unit, facts.commit, code), facts.commit, NOT_IN_GIT)
+        except CommitError as error:
+            remedy = "put the component back, or `gitopsd abandon` it"
+            postponed.append(Postponed(baseline.unit, f"cannot be destroyed: {error}; {remedy}"))
+            continue
+        change = module_change(finding)
+        if change is None or finding.plan is None:
+            forget.append(Leftover(baseline.unit, "has nothing left in its state"))
+            continue
+        prune.append(change)
+        asked = approval(finding.candidate.unit, finding.plan, ApprovalMode.ALWAYS, destroy=True)
+        approvals += [asked] if asked else []
+    return replace(
+        part,
+        prune=tuple(prune),
+        approvals=(*part.approvals, *approvals),
+        forget=(*part.forget, *forget),
+        postponed=tuple(postponed),
+    )
+
+
+def _undo(bench: Bench, unit: UnitId, revision: str, code: Code) -> ModuleFinding | Leftover:
+    """How a module that the failed runs brought is destroyed, by their code."""
+    try:
+        return plan_destroy(bench, _code_of(bench, unit, revision, code), revision, BROUGHT, best_effort=True)
+    except GitopsdError as error:
+        return Leftover(unit, f"its code cannot be read any more, so that it cannot be destroyed: {error}")
+
+
+def _code_of(bench: Bench, unit: UnitId, commit: str, code: Code) -> TerraformUnit:
+    """The module as a commit has it. Raises CommitError."""
+    try:
+        modules = code(commit)
+    except NeedsPerson as error:
+        raise CommitError(*error.problems) from error
+    if unit not in modules:
+        raise CommitError(Problem(f"commit {commit[:12]} has no such component", unit=str(unit)))
+    for module in modules.values():  # the outputs that it takes may come from one that is gone as well
+        bench.code.setdefault(module.component, (module, commit))
+    return modules[unit]
+
+
+# ---------------------------------------------------------------- pieces
+
+
+def _missing(bench: Bench, spec: StackSpec) -> list[Problem]:
+    return [
+        missing_output(ref, file=spec.file, line=component.line, component=component.name)
+        for component in spec.kubernetes
+        for ref in bench.missing(component.uses)
+    ]
+
+
+def _fill(bench: Bench, look: Look) -> tuple[Desired, dict[UnitId, str]]:
+    """What is asked, with the outputs that are known, and which objects wait for which. Raises CommitError."""
+    templates = {u: unit for u, unit in look.desired.units.items() if unit.values}
+    if not templates:
+        return look.desired, {}
+    filled: dict[UnitId, KubernetesUnit] = {}
+    waiting: dict[UnitId, str] = {}
+    problems: list[Problem] = []
+    for unit, template in templates.items():
+        looked_at = unit in look.drifted or (look.scope is not None and unit in look.scope)
+        try:
+            found = bench.filled(template, None if looked_at else look.baselines.get(unit))
+        except CommitError as error:
+            problems += error.problems
+            continue
+        if found is not None:
+            filled[unit] = found
+        else:
+            ref = next(r for r in template.values.values() if r not in bench.outputs)
+            waiting[unit] = f"{AFTER_TERRAFORM}{ref.component}"
+    raise_if(problems)
+    return replace(look.desired, units={**look.desired.units, **filled}), waiting
+
+
+def _equal(finding: ModuleFinding, commit: str, at: str) -> Baseline:
+    plan, asked = finding.plan, finding.candidate
+    if plan is None:
+        raise AssertionError("a module without a plan is never found equal")
+    outputs = {name: output for name, output in plan.outputs.items() if output is not None}
+    return module_baseline(
+        asked.unit, inputs=asked.inputs, state=plan.state, outputs=outputs, commit=commit, tracked=plan.tracked, at=at
+    )
