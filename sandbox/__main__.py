@@ -7,8 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from sandbox import launch, toolsets
+from sandbox import launch, terraform, toolsets
 from sandbox.common import SandboxError, say
+
+CLI_CONFIG = "terraform-cli-config"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -23,7 +25,9 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("directory", type=Path)
     down.add_argument("--keep-data", action="store_true", help="leave the data for a later `up`")
     tool = commands.add_parser("tool", help="print the path of a program, built first when needed")
-    tool.add_argument("name")
+    tool.add_argument(
+        "name", help=f"`{CLI_CONFIG}` is the CLI configuration with which terraform and tofu need no network"
+    )
     commands.add_parser("build", help="build all programs that are not in the cache yet")
     return parser
 
@@ -41,10 +45,11 @@ def main() -> int:
         elif arguments.command == "down":
             launch.down(arguments.directory, keep_data=arguments.keep_data)
         elif arguments.command == "tool":
-            print(toolsets.tool(arguments.name))
+            print(terraform.terraform_cli_config() if arguments.name == CLI_CONFIG else toolsets.tool(arguments.name))
         else:
             for tool_set in toolsets.TOOL_SETS:
                 say(f"the {tool_set.name} tools are in {toolsets.ensure(tool_set)}")
+            say(f"the providers for {toolsets.tool('terraform')} are in {terraform.provider_mirror()}")
     except SandboxError as problem:
         print(f"sandbox: {problem}", file=sys.stderr)
         return 1

@@ -41,8 +41,12 @@ def find_go(minimum: tuple[int, ...]) -> Go:
         identity = _identity(found)
         if identity and _version(identity) >= minimum:
             return Go(identity, Path(found))
-    architecture = _ARCHITECTURES.get(platform.machine(), platform.machine())
-    return Go(f"go{WHEEL_VERSION} linux/{architecture}", _wheel_program())
+    return Go(f"go{WHEEL_VERSION} linux/{architecture()}", _wheel_program())
+
+
+def architecture() -> str:
+    """This machine's, in Go's words."""
+    return _ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
 def build_environment(go: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ in `TOOL_SETS`. Sets are apart from one another because their requirements clash
 from __future__ import annotations
 
 import collections
+import functools
 import hashlib
 import os
 import re
@@ -23,6 +24,8 @@ from sandbox.common import SandboxError, cache_dir, locked, say
 from sandbox.golang import Go, build_environment, find_go
 
 KUBERNETES_VERSION = "1.36.3"
+OLDEST_TERRAFORM = (1, 5)
+"""The version that OpenTofu began from: what one of them understands from there on, the other does too."""
 
 
 def _kubernetes_ldflags() -> str:
@@ -77,16 +80,47 @@ TOOL_SETS = (
         },
         _kubernetes_ldflags(),
     ),
+    # Without the flag it calls itself a development version, which version constraints may refuse.
+    ToolSet("opentofu", {"tofu": "tofu"}, "-X github.com/opentofu/opentofu/version.dev=no"),
+    ToolSet(
+        "terraform-providers",
+        {f"terraform-provider-{name}": f"terraform-provider-{name}" for name in ("local", "null", "random", "tls")},
+    ),
+    ToolSet("terraform-provider-time", {"terraform-provider-time": "terraform-provider-time"}),
 )
 
 
 def tool(name: str) -> Path:
-    """The path of a program, built first when it is not in the cache."""
+    """The path of a program, built first when it is not in the cache.
+
+    `terraform` is the exception: it is the one on PATH or else `tofu`, since no open source of it is kept up."""
+    if name == "terraform":
+        return _usable_terraform(shutil.which("terraform")) or tool("tofu")
     for tool_set in TOOL_SETS:
         if name in tool_set.tools:
             return ensure(tool_set) / name
-    known = ", ".join(sorted(each for tool_set in TOOL_SETS for each in tool_set.tools))
+    known = ", ".join(sorted(["terraform", *(each for tool_set in TOOL_SETS for each in tool_set.tools)]))
     raise SandboxError(f"no tool is named {name!r}; known: {known}")
+
+
+@functools.cache
+def _usable_terraform(found: str | None) -> Path | None:
+    """`found` if it works (version managers leave stubs that do not) and is new enough; else says that tofu is used."""
+    if found is None:
+        say("no terraform on PATH: tofu takes its place")
+        return None
+    # A user's settings could name a missing file or other arguments; they have no say in a question for the version.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    environment["CHECKPOINT_DISABLE"] = "1"
+    done = subprocess.run(
+        [found, "version"], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    version = re.match(r"Terraform v(\d+)\.(\d+)", done.stdout)
+    if version is None or tuple(int(part) for part in version.groups()) < OLDEST_TERRAFORM:
+        oldest = ".".join(str(part) for part in OLDEST_TERRAFORM)
+        say(f"{found} is not a working Terraform of version {oldest} or newer: tofu takes its place")
+        return None
+    return Path(found)
 
 
 def ensure(tool_set: ToolSet) -> Path:
