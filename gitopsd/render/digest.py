@@ -8,8 +8,10 @@ from typing import Any, Final
 import orjson
 
 from gitopsd.model.errors import CommitError
-from gitopsd.model.spec import KubernetesComponent, StackSpec
+from gitopsd.model.ports import BlobCache
+from gitopsd.model.spec import Component, KubernetesComponent, StackSpec, TerraformComponent
 from gitopsd.render.layout import PlainLayout, layout_of
+from gitopsd.render.modules import Facts, module_of
 from gitopsd.render.tools import Tools
 from gitopsd.render.view import TreeView
 from gitopsd.yamltext import PARSER_VERSION
@@ -18,14 +20,15 @@ RENDER_VERSION: Final = "1"
 """To be raised whenever the same commit would give other objects: it is part of digests and cache keys."""
 
 
-def desired_digest(view: TreeView, spec: StackSpec, tools: Tools) -> str:
+def desired_digest(view: TreeView, spec: StackSpec, tools: Tools, cache: BlobCache, facts: Facts) -> str:
     """SHA-256 of everything that a render of this stack would read, in hexadecimal.
 
     Commits that ask the same have the same digest: names of manifest files, comments beside the stack's section and
-    files that nothing refers to do not count. Raises EnvironmentFault if a kustomization needs a tool that the host
-    has not.
+    files that nothing refers to do not count. The program that runs Terraform modules does, and the host's settings for
+    it: `facts` are asked for if there is a module. Raises EnvironmentFault if a tool is needed that the host has not.
     """
     components = [_component(view, spec, component, tools) for component in spec.kubernetes]
+    components += (_module(view, cache, spec, component, facts) for component in spec.terraform)
     asked = [RENDER_VERSION, PARSER_VERSION, spec.name, spec.source, spec.section, components]
     return hashlib.sha256(orjson.dumps(asked)).hexdigest()
 
@@ -33,8 +36,22 @@ def desired_digest(view: TreeView, spec: StackSpec, tools: Tools) -> str:
 def _component(view: TreeView, spec: StackSpec, component: KubernetesComponent, tools: Tools) -> list[Any]:
     try:
         layout = layout_of(view, spec, component)
-    except CommitError:  # it cannot be rendered, and which change would mend it is not known
-        return [component.name, "broken", view.root_oid()]
+    except CommitError:
+        return _broken(view, component)
     if isinstance(layout, PlainLayout):
         return [component.name, "plain", sorted(file.entry.oid for file in layout.files)]
     return [component.name, "kustomize", layout.closure.digest, tools.kustomize().version]
+
+
+def _module(
+    view: TreeView, cache: BlobCache, spec: StackSpec, component: TerraformComponent, facts: Facts
+) -> list[Any]:
+    try:
+        return [component.name, "terraform", module_of(view, cache, spec, component, facts).digest]
+    except CommitError:
+        return _broken(view, component)
+
+
+def _broken(view: TreeView, component: Component) -> list[Any]:
+    """A component that cannot be rendered, and which change would mend it is not known: every one may."""
+    return [component.name, "broken", view.root_oid()]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from gitopsd.model.errors import CommitError, Problem, raise_if
 from gitopsd.model.ports import TreeEntry
-from gitopsd.model.spec import KubernetesComponent, StackSpec
+from gitopsd.model.spec import Component, KubernetesComponent, StackSpec
 from gitopsd.render.closure import KUSTOMIZATIONS, Closure, closure_of, join
-from gitopsd.render.view import SYMLINK, LeavesTree, TreeView
+from gitopsd.render.view import SYMLINK, Arrival, LeavesTree, TreeView
 from gitopsd.yamltext import MAX_BYTES
 
 CHART = "Chart.yaml"
@@ -45,7 +45,7 @@ Layout = PlainLayout | KustomizeLayout
 
 def layout_of(view: TreeView, spec: StackSpec, component: KubernetesComponent) -> Layout:
     """Raises CommitError with everything that keeps a component from being rendered, as far as names show it."""
-    where = _directory(view, spec, component)
+    where = directory_of(view, spec, component).path
     names = {name for name in (*KUSTOMIZATIONS, CHART) if view.exists(join(where, name))}
     if CHART in names:
         raise CommitError(Problem(_NO_HELM, file=join(where, CHART), line=1))
@@ -54,20 +54,21 @@ def layout_of(view: TreeView, spec: StackSpec, component: KubernetesComponent) -
     return _plain(view, where)
 
 
-def _directory(view: TreeView, spec: StackSpec, component: KubernetesComponent) -> str:
+def directory_of(view: TreeView, spec: StackSpec, component: Component) -> Arrival:
+    """Where a component's path leads. Raises CommitError for a path that is no directory with files."""
     shown = component.path or "."
     field = f"component {component.name}"
     try:
-        where = view.follow(component.path).path
+        where = view.follow(component.path)
     except LeavesTree:
         raise CommitError(
             Problem(f"the path {shown} leaves the repository", spec.file, component.line, field)
         ) from None
-    if not view.exists(where):
+    if not view.exists(where.path):
         raise CommitError(Problem(f"the commit has no directory {shown}", spec.file, component.line, field))
-    if not view.is_directory(where):
+    if not view.is_directory(where.path):
         raise CommitError(Problem(f"{shown} is a file, not a directory", spec.file, component.line, field))
-    if not view.tree.files(where):
+    if not view.tree.files(where.path):
         text = f"the directory {shown} holds no files; submodules are not followed"
         raise CommitError(Problem(text, spec.file, component.line, field))
     return where

@@ -13,10 +13,11 @@ import orjson
 from gitopsd.model.errors import CommitError, EnvironmentFault, Problem, raise_if
 from gitopsd.model.ports import BlobCache, SourceTree
 from gitopsd.model.spec import KubernetesComponent, StackSpec
-from gitopsd.model.units import Document, Origin
+from gitopsd.model.units import Document, Origin, TerraformUnit
 from gitopsd.render.closure import Closure
 from gitopsd.render.digest import RENDER_VERSION, desired_digest
 from gitopsd.render.layout import KustomizeLayout, Layout, ManifestFile, layout_of
+from gitopsd.render.modules import Facts, modules_of, no_terraform
 from gitopsd.render.objects import Collector, Found
 from gitopsd.render.tools import BuildFailed, Tools
 from gitopsd.render.view import TreeView
@@ -34,9 +35,14 @@ class Renderer:
         self._cache = cache
         self._tools = tools or Tools()
 
-    def digest(self, tree: SourceTree, spec: StackSpec) -> str:
-        """The desired digest of a stack at a commit."""
-        return desired_digest(TreeView(tree), spec, self._tools)
+    def digest(self, tree: SourceTree, spec: StackSpec, facts: Facts = no_terraform) -> str:
+        """The desired digest of a stack at a commit; `facts` are asked for if it has Terraform modules."""
+        return desired_digest(TreeView(tree), spec, self._tools, self._cache, facts)
+
+    def modules(self, tree: SourceTree, spec: StackSpec, facts: Facts) -> tuple[TerraformUnit, ...]:
+        """Every Terraform root module of the stack. Raises CommitError with every problem of every one of them, as far
+        as their code shows without being run; `facts` are asked for if there is one."""
+        return modules_of(TreeView(tree), self._cache, spec, facts)
 
     def render(self, tree: SourceTree, spec: StackSpec) -> tuple[Document, ...]:
         """Every object of the stack, in the order of components and files. Raises CommitError with every problem of
