@@ -1,0 +1,6 @@
+"""Terraform and OpenTofu, run for one module at a time behind the port `Terraform`."""
+
+from gitopsd.terraform.adapter import RealTerraform, open_terraform
+from gitopsd.terraform.settings import KubeBackend, TerraformSettings
+
+__all__ = ["KubeBackend", "RealTerraform", "TerraformSettings", "open_terraform"]

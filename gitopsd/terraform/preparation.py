@@ -1,0 +1,204 @@
+"""Getting a module ready to be run: its files, init where something changed, and its workspace."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gitopsd.model.errors import EnvironmentFault, NeedsPerson, Problem
+from gitopsd.model.ports import Module
+from gitopsd.model.units import TerraformUnit
+from gitopsd.terraform.backend import local_state, newest_backup, states_dir
+from gitopsd.terraform.command import FLAG
+from gitopsd.terraform.failures import ended_badly, failure
+from gitopsd.terraform.runner import Call, Runner, plugin_cache
+from gitopsd.terraform.settings import TerraformSettings
+from gitopsd.terraform.workplace import Laid, Workplace, var_file_options
+from gitopsd.tfplan import Diagnostic, Scrubber, Stream, Trouble, read_text, trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A module that is ready to be run."""
+
+    unit: TerraformUnit
+    place: Workplace
+    laid: Laid
+    scrubber: Scrubber
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def call(self, name: str, *arguments: str, **more: Any) -> Call:
+        """A command on it; `more` are options of the command but for `stop`, `line` and `timeout`."""
+        how = {key: more.pop(key) for key in ("stop", "line", "timeout") if key in more}
+        return Call(
+            name=name,
+            place=self.place,
+            root=self.laid.root,
+            arguments=arguments,
+            options=more,
+            variables=self.variables,
+            **how,
+        )
+
+    @property
+    def hosted(self) -> bool:
+        """Whether the state is in the host's own backend."""
+        return not self.laid.backend
+
+
+class Preparation:
+    """Brings modules to where they can be run."""
+
+    def __init__(self, settings: TerraformSettings, runner: Runner) -> None:
+        self._settings = settings
+        self._runner = runner
+
+    def place(self, stack: str, component: str) -> Workplace:
+        """The directory of one module."""
+        base = self._settings.scratch or self._settings.state_dir / "terraform" / "work"
+        return Workplace(base / stack / component)
+
+    def lay_out(self, module: Module, scrubber: Scrubber, variables: Mapping[str, str]) -> Ready:
+        """The module's files in place, nothing run yet."""
+        settings, unit = self._settings, module.unit
+        place = self.place(module.stack, unit.component)
+        place.make()
+        laid = place.lay_out(module, settings)
+        if settings.backend == "local" and not laid.backend:
+            _private_directory(local_state(settings, unit).parent, states_dir(settings))
+        return Ready(unit, place, laid, scrubber, variables)
+
+    def initialise(self, ready: Ready, *, known: bool, anew: bool = False) -> None:
+        """Run init unless nothing that it depends on changed, and select the workspace. `known`: the workspace has to
+        be there; else it is made. `anew`: whatever was done before. Raises CommitError, NeedsPerson and
+        EnvironmentFault as the port says."""
+        key = self._key()
+        if anew or not ready.place.initialised(ready.laid, key):
+            with self._turn():
+                ready.place.forget_init(ready.laid)
+                self._init(ready)
+                ready.place.note_init(ready.laid, key)
+        self._select(ready, known)
+
+    def _init(self, ready: Ready) -> None:
+        stream = Stream()
+        options: dict[str, Any] = {"json": FLAG, "input": False, "reconfigure": FLAG}
+        if ready.laid.locked:
+            options["lockfile"] = "readonly"
+        ended = self._runner(
+            ready.call(
+                "init", **options, line=lambda line: _ignore(stream.feed(line)), timeout=self._settings.init_timeout
+            )
+        )
+        broken = ended_badly(ended, "init", str(ready.unit.id))
+        if broken is not None:
+            raise broken
+        if not ended.ok:
+            said = read_text("\n".join((*stream.odd, ended.err)))
+            raise failure(stream.diagnostics or said, ready.unit, ready.scrubber)
+
+    def _select(self, ready: Ready, known: bool) -> None:
+        unit = ready.unit
+        if ready.place.workspace == unit.workspace:
+            return
+        options = {} if known else {"or_create": FLAG}
+        ended = self._runner(
+            ready.call("workspace select", unit.workspace, **options, timeout=self._settings.init_timeout)
+        )
+        broken = ended_badly(ended, "selecting the workspace", str(unit.id))
+        if broken is not None:
+            raise broken
+        if not ended.ok:
+            said = read_text(ended.err or ended.out)
+            if known and any(trouble(d) is Trouble.NO_WORKSPACE for d in said):
+                raise state_gone(ready, self._settings)
+            raise failure(said, unit, ready.scrubber)
+
+    def _key(self) -> str:
+        """What of the host an init depends on."""
+        settings = self._settings
+        config = _content(settings.cli_config) if settings.cli_config else ""
+        return f"{self._runner.version()} {config}"
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One init at a time on this host: two of them break the plugin cache that they share."""
+        cache = plugin_cache(self._settings)
+        _private_directory(cache, cache)
+        with (cache.parent / "init.lock").open("a") as file:
+            _wait(lambda: _try_lock(file.fileno()), self._settings.init_timeout, lambda: self._runner.closed)
+            yield
+
+
+def state_gone(ready: Ready, settings: TerraformSettings) -> NeedsPerson:
+    """What a person is told whose state is not there any more."""
+    unit = ready.unit
+    help_ = f"bring it back, or say that the resources are gone, too: gitopsd abandon {unit.component}"
+    what = f"workspace {unit.workspace} in the module's own backend ({ready.laid.backend})"
+    if ready.hosted and settings.backend == "local":
+        what = str(local_state(settings, unit))
+        backup = newest_backup(settings, unit)
+        help_ = f"copy {backup} there, or {help_.partition(', or ')[2]}" if backup else help_
+    elif ready.hosted and settings.cluster is not None:
+        secret = f"tfstate-{unit.workspace}-{unit.state_key or unit.component}"
+        what = f"Secret {secret} in namespace {settings.cluster.namespace}"
+    text = (
+        f"the Terraform state that was there is gone ({what}); nothing is planned, for it would make everything again"
+    )
+    return NeedsPerson(Problem(text, unit=str(unit.id), remedy=help_))
+
+
+def var_files(unit: TerraformUnit) -> dict[str, Any]:
+    """The option for a module's variable files."""
+    return {"var_file": var_file_options(unit)} if unit.var_files else {}
+
+
+def said_in(stream: Stream, err: str) -> list[Diagnostic]:
+    """Everything that a command complained about."""
+    if stream.diagnostics:
+        return list(stream.diagnostics)
+    return list(read_text("\n".join((*stream.odd, err))))
+
+
+def _ignore(_text: str) -> None:
+    return None
+
+
+def _content(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        help_ = "check `terraform.cliConfig` of the host's configuration"
+        text = f"Terraform's configuration cannot be read: {error.strerror}"
+        raise EnvironmentFault(Problem(text, str(file), remedy=help_)) from None
+
+
+def _private_directory(directory: Path, top: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        top.chmod(0o700)
+    except OSError as error:
+        raise EnvironmentFault(Problem(f"cannot be made: {error.strerror}", str(directory))) from None
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait(attempt: Callable[[], bool], patience: float, given_up: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + patience
+    while not attempt():
+        if given_up() or time.monotonic() > deadline:
+            raise EnvironmentFault(f"another init on this host (process {os.getpid()} waited) does not end")
+        time.sleep(0.05)

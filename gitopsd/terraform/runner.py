@@ -1,0 +1,143 @@
+"""Running the program for one module: its environment, its directory, the note it leaves, and how it is stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gitopsd.model.errors import EnvironmentFault, Problem
+from gitopsd.terraform.child import Ended, Order, run
+from gitopsd.terraform.command import Command
+from gitopsd.terraform.environment import host_variables, program_environment, secrets_in
+from gitopsd.terraform.runmark import new_mark, with_pid, write_mark
+from gitopsd.terraform.settings import TerraformSettings
+from gitopsd.terraform.workplace import Workplace
+from gitopsd.tfplan import Scrubber
+
+_VERSION = re.compile(r"^(Terraform|OpenTofu) v(\S+)", re.MULTILINE)
+_NAMES = {"Terraform": "terraform", "OpenTofu": "tofu"}
+_VERSION_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """How one command is run: `name` is its subcommand, `root` the directory it starts in, `variables` what it gets as
+    TF_VAR_NAME. `stop` and `line` as for a child; without a `timeout` the host's for plans and applies."""
+
+    name: str
+    place: Workplace
+    root: Path
+    arguments: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stop: Callable[[], bool] = lambda: False
+    line: Callable[[str], None] | None = None
+    timeout: float | None = None
+
+
+class Runner:
+    """Finds the program and runs it. Safe to use from several threads."""
+
+    def __init__(self, settings: TerraformSettings) -> None:
+        self.settings = settings
+        self._closed = threading.Event()
+        self._versions: dict[tuple[str, int, int], str] = {}
+
+    def close(self) -> None:
+        """Interrupt what runs, and start nothing any more."""
+        self._closed.set()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed.is_set()
+
+    def binary(self) -> str:
+        """The program's path. Raises EnvironmentFault if the host has none."""
+        name = self.settings.binary
+        found = shutil.which(name)
+        if found is None:
+            help_ = "install it where gitopsd's PATH finds it, or set `terraform.binary`"
+            raise EnvironmentFault(Problem(f"this host has no program {name!r}", remedy=help_))
+        return os.path.abspath(found)
+
+    def version(self) -> str:
+        """The program's name and version, asked once for each file."""
+        binary = self.binary()
+        state = os.stat(binary)
+        key = (binary, state.st_mtime_ns, state.st_size)
+        if key not in self._versions:
+            ended = self._start(
+                Order(
+                    argv=[binary, "version"],
+                    directory=Path("/"),
+                    environment={"PATH": os.environ.get("PATH", ""), "HOME": "/", "CHECKPOINT_DISABLE": "1"},
+                    timeout=_VERSION_TIMEOUT,
+                    patience=1.0,
+                )
+            )
+            match = _VERSION.search(ended.out)
+            if match is None:
+                help_ = "set `terraform.binary` to Terraform or OpenTofu"
+                raise EnvironmentFault(Problem("it does not tell its version", binary, remedy=help_))
+            self._versions[key] = f"{_NAMES[match[1]]} {match[2]}"
+        return self._versions[key]
+
+    def secrets(self, scrubber: Scrubber) -> None:
+        """Teach the host's credentials for the program to a scrubber."""
+        scrubber.add(secrets_in(host_variables(self.settings)))
+
+    def __call__(self, call: Call) -> Ended:
+        """Run one command to its end. Raises EnvironmentFault if it cannot be started; how it ended is the caller's to
+        judge."""
+        settings, place = self.settings, call.place
+        environment = {
+            **program_environment(settings, host_variables(settings), place.directory, place.data),
+            "TF_PLUGIN_CACHE_DIR": str(plugin_cache(settings)),
+            "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE": "true",
+            **call.variables,
+        }
+        mark = new_mark(call.name)
+        write_mark(place.mark, mark)
+
+        def execute(argv: list[str]) -> Ended:
+            return self._start(
+                Order(
+                    argv=argv,
+                    directory=call.root,
+                    environment=environment,
+                    timeout=call.timeout if call.timeout is not None else settings.timeout,
+                    patience=settings.patience,
+                    stop=lambda: self.closed or call.stop(),
+                    line=call.line,
+                    started=lambda pid: write_mark(place.mark, with_pid(mark, pid)),
+                )
+            )
+
+        try:
+            ended: Ended = Command(self.binary(), execute).cmd(call.name, *call.arguments, **call.options)
+        except EnvironmentFault:
+            place.mark.unlink(missing_ok=True)  # it was not started
+            raise
+        if ended.status >= 0:  # one that was killed may have left a lock: that is looked after before the next command
+            place.mark.unlink(missing_ok=True)
+        return ended
+
+    def _start(self, order: Order) -> Ended:
+        if self.closed:
+            raise EnvironmentFault("gitopsd is stopping: no program is started any more")
+        try:
+            return run(order)
+        except OSError as error:
+            where = str(error.filename or order.argv[0])
+            raise EnvironmentFault(Problem(f"the program cannot be started: {error.strerror}", where)) from None
+
+
+def plugin_cache(settings: TerraformSettings) -> Path:
+    """Where the providers of all modules are kept once."""
+    return settings.state_dir / "terraform" / "plugins"
