@@ -1,8 +1,9 @@
 """The order of everything in a stack: one graph of waves, dependencies between components, and implicit needs.
 
 A unit's place is first its order (wave of its component, its own wave). Inside one order, a component comes after
-those that it depends on, an object after the namespace it lives in and the definition of its kind, and for the rest
-kinds come in the order in which they use each other (rank). What contradicts this is an error of the commit.
+those that it depends on or whose outputs it uses, an object after the namespace it lives in and the definition of its
+kind, and for the rest kinds come in the order in which they use each other (rank). What contradicts this is an error of
+the commit.
 """
 
 from __future__ import annotations
@@ -110,10 +111,11 @@ def _component_problems(spec: StackSpec) -> list[Problem]:
         for name in component.after:
             other = components.get(name)
             if other is None:
-                problems.append(_about(spec, component, f"dependsOn: the stack has no component {name!r}"))
+                text = f"{component.name} {_tie(component, name)}, but the stack has no component {name!r}"
+                problems.append(_about(spec, component, text))
             elif other.wave > component.wave:
                 text = (
-                    f"dependsOn: {component.name} (wave {component.wave}) depends on {name} (wave {other.wave}, "
+                    f"{component.name} (wave {component.wave}) {_tie(component, name)} (wave {other.wave}, "
                     f"{_place(spec.file, other.line)}), which comes later"
                 )
                 problems.append(_about(spec, component, text, "raise its wave, or lower the other's"))
@@ -122,10 +124,10 @@ def _component_problems(spec: StackSpec) -> list[Problem]:
     except CycleError as cycle:
         names: list[str] = cycle.args[1]
         text = "; ".join(
-            f"{later} ({_place(spec.file, components[later].line)}) depends on {earlier}"
+            f"{later} ({_place(spec.file, components[later].line)}) {_tie(components[later], earlier)}"
             for earlier, later in pairwise(names)
         )
-        problems.append(_about(spec, components[names[0]], f"dependsOn runs in a circle: {text}"))
+        problems.append(_about(spec, components[names[0]], f"components wait for each other in a circle: {text}"))
     return problems
 
 
@@ -154,7 +156,7 @@ def _dependency_problems(spec: StackSpec, units: Mapping[UnitId, Unit]) -> list[
             last = max(members[name], key=lambda u: (u.order, u.id))
             if last.order > first.order:
                 text = (
-                    f"dependsOn: {component.name} depends on {name}, but {_named(first)} is in wave "
+                    f"{component.name} {_tie(component, name)}, but {_named(first)} is in wave "
                     f"{wave_text(first.order)} and {_named(last)} in the later wave {wave_text(last.order)}"
                 )
                 problems.append(_about(spec, component, text, f"raise the wave of component {component.name}"))
@@ -179,8 +181,9 @@ def _circle(order: Order, nodes: Sequence[Node], spec: StackSpec, units: Mapping
             why = next(text for need, text in creators.needed_by(later) if need == earlier)
             steps.append(f"{_named(units[later])} needs {_named(units[earlier])}: it {why}")
         elif isinstance(earlier, tuple) and isinstance(later, tuple) and earlier[1] != later[1]:
-            line = spec.component(later[1]).line
-            steps.append(f"component {later[1]} ({_place(spec.file, line)}) depends on {earlier[1]}")
+            waiting = spec.component(later[1])
+            place = _place(spec.file, waiting.line)
+            steps.append(f"component {waiting.name} ({place}) {_tie(waiting, earlier[1])}")
     first = units[min(n for n in nodes if isinstance(n, UnitId))]  # components alone were found free of circles
     return Problem(
         f"wave {wave_text(order)} runs in a circle: {'; '.join(steps)}",
@@ -194,6 +197,12 @@ def _circle(order: Order, nodes: Sequence[Node], spec: StackSpec, units: Mapping
 def wave_text(order: Order) -> str:
     """A wave as people write it: `10`, or `10/5` for objects with a wave of their own."""
     return f"{order[0]}/{order[1]}" if order[1] else str(order[0])
+
+
+def _tie(component: Component, earlier: str) -> str:
+    """Why a component comes after another one, as in `uses network.db_host`."""
+    used = [str(ref) for ref in component.uses if ref.component == earlier]
+    return f"depends on {earlier}" if earlier in component.depends_on else f"uses {', '.join(used)}"
 
 
 def _about(spec: StackSpec, component: Component, text: str, remedy: str = "") -> Problem:

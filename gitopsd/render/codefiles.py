@@ -107,10 +107,11 @@ class _Walk:
         self._read(found, self.root)
 
     def arrive(self, arrival: Arrival) -> None:
-        """Note the links on the way, and the file at its end."""
+        """Note the links on the way, and the file at its end, unless it is one that Terraform itself writes."""
         for path in (*arrival.links, arrival.path):
             entry = self.view.file(path)
-            if entry is not None and not _STATE.fullmatch(path.rpartition("/")[2]):
+            parts = path.split("/")
+            if entry is not None and ".terraform" not in parts and not _STATE.fullmatch(parts[-1]):
                 self.entries[path] = entry
 
     # ------------------------------------------------------------ files
@@ -120,7 +121,7 @@ class _Walk:
         start = len(directory) + 1 if directory else 0
         for entry in self.view.tree.files(directory):
             name = entry.path[start:]
-            if "/" in name or _STATE.fullmatch(name) or (name.startswith(".") and name != LOCK_FILE):
+            if "/" in name or (name.startswith(".") and name != LOCK_FILE):
                 continue
             arrival = self._follow(entry)
             real = self.view.file(arrival.path) if arrival else None
@@ -140,7 +141,7 @@ class _Walk:
             return None
 
     def _everything(self, directory: str) -> None:
-        """All that is below a directory, but what Terraform writes itself."""
+        """All that is below a directory."""
         todo = [directory]
         while todo:
             here = todo.pop()
@@ -148,14 +149,10 @@ class _Walk:
                 continue
             self._whole.add(here)
             for entry in self.view.tree.files(here):
-                if ".terraform" in entry.path.split("/"):
-                    continue
                 arrival = self._follow(entry)
-                if arrival is None:
-                    continue
-                self.arrive(arrival)
-                if self.view.is_directory(arrival.path):
-                    todo.append(arrival.path)
+                if arrival is not None:
+                    self.arrive(arrival)
+                    todo += [arrival.path] if self.view.is_directory(arrival.path) else []
 
     # ------------------------------------------------------------ where the code leads
 

@@ -12,7 +12,7 @@ from gitopsd.model.errors import Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, Accepted, Catalog, LiveObject, Rejection, RejectionKind, Resource
 from gitopsd.model.memory import Baseline, Memory, StackState
-from gitopsd.model.spec import KubernetesComponent, StackSpec
+from gitopsd.model.spec import Component, KubernetesComponent, StackSpec
 from gitopsd.model.units import Desired, Document, KubernetesUnit, Manifest, Origin, Person, Revision
 from gitopsd.planning.assemble import assemble
 from gitopsd.planning.findings import Finding
@@ -44,7 +44,7 @@ def component(name: str = "app", **more: Any) -> KubernetesComponent:
     return KubernetesComponent(name, f"k8s/{name}", **more)
 
 
-def stack(*components: KubernetesComponent, **more: Any) -> StackSpec:
+def stack(*components: Component, **more: Any) -> StackSpec:
     placed = tuple(replace(c, line=10 + n) for n, c in enumerate(components or (component(),)))
     return StackSpec(STACK, "main", "gitopsd.yaml", placed, **more)
 

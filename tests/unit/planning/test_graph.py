@@ -13,14 +13,26 @@ from hypothesis import strategies as st
 
 from gitopsd.model.errors import CommitError
 from gitopsd.model.ids import UnitId
+from gitopsd.model.modules import OutputRef
 from gitopsd.model.plan import Action, Change, Wave
-from gitopsd.model.spec import StackSpec
-from gitopsd.model.units import Document, Unit
+from gitopsd.model.spec import StackSpec, TerraformComponent, Variable
+from gitopsd.model.units import Document, Origin, TerraformUnit, Unit
 from gitopsd.planning.graph import check_order, wave_text, waves
 from gitopsd.planning.resolve import resolve
 from tests.unit.planning.samples import REVISION, component, crd, desired, document, manifest, stack
 
 WAVE = "gitopsd.io/wave"
+
+
+def module(name: str, *, uses: str = "", **more: Any) -> TerraformComponent:
+    variables = (Variable("v", OutputRef.parse(uses)),) if uses else ()
+    return TerraformComponent(name, f"infra/{name}", state_key=name, variables=variables, **more)
+
+
+def root(component: TerraformComponent) -> TerraformUnit:
+    unit = UnitId.terraform(component.name)
+    place = Origin("gitopsd.yaml", component.line or 1)
+    return TerraformUnit(unit, component.name, (component.wave, 0), place, "digest", component.path)
 
 
 def changes(units: dict[UnitId, Unit]) -> list[Change]:
@@ -141,6 +153,65 @@ def test_depends_on_that_contradicts_itself_is_an_error_of_the_stack_file(
 ) -> None:
     text = refused(stack(*components), document(manifest("ConfigMap"), "a"))
     assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize(
+    ("components", "words"),
+    [
+        ([module("b", uses="gone.x")], ["gitopsd.yaml:10: b uses gone.x, but the stack has no component 'gone'"]),
+        (
+            [component("a", values={"h": OutputRef("b", "host"), "p": OutputRef("b", "port")}), module("b", wave=5)],
+            ["gitopsd.yaml:10: a (wave 0) uses b.host, b.port (wave 5, gitopsd.yaml:11), which comes later"],
+        ),
+        (
+            [module("a", uses="b.y"), module("b", uses="a.x")],
+            ["circle", "a (gitopsd.yaml:10) uses b.y", "b (gitopsd.yaml:11) uses a.x"],
+        ),
+        (
+            [component("a", values={"h": OutputRef("b", "host")}), module("b", depends_on=("a",))],
+            ["circle", "a (gitopsd.yaml:10) uses b.host", "b (gitopsd.yaml:11) depends on a"],
+        ),
+    ],
+)
+def test_an_output_ties_components_as_a_dependency_does(components: list[Any], words: list[str]) -> None:
+    spec = stack(*components)
+    text = "; ".join(str(problem) for problem in check_order(spec, {u.id: u for u in map(root, spec.terraform)}))
+    assert all(word in text for word in words), text
+
+
+def test_object_waves_that_contradict_an_output_are_an_error_naming_both() -> None:
+    spec = stack(component("app", values={"host": OutputRef("net", "host")}), module("net"))
+    early = document(manifest("ConfigMap", "early", annotations={WAVE: "-3"}), "app", "k8s/app/early.yaml")
+    with pytest.raises(CommitError) as error:
+        resolve(spec, REVISION, "d", [early], {}, modules=[root(spec.terraform[0])])
+    text = str(error.value)
+    assert "app uses net.host" in text
+    assert "k8s/app/early.yaml:1" in text
+    assert "terraform/net (gitopsd.yaml:11)" in text
+
+
+def test_modules_and_objects_are_in_one_order_with_a_gate_between_an_output_and_who_uses_it() -> None:
+    spec = stack(
+        component("app", values={"host": OutputRef("data", "host")}),
+        module("data", uses="net.id"),
+        module("net"),
+        component("aside"),
+        module("late", wave=7),
+    )
+    documents = [document(manifest("ConfigMap", "a"), "app"), document(manifest("ConfigMap", "b"), "aside")]
+    wanted = resolve(spec, REVISION, "d", documents, {}, modules=[root(c) for c in spec.terraform])
+    assert names(waves(changes(dict(wanted.everything)), spec, wanted.everything)) == [
+        (
+            "0",
+            [
+                (["ConfigMap/web/b"], False),
+                (["terraform/net"], True),
+                (["terraform/data"], True),
+                (["ConfigMap/web/a"], True),
+            ],
+        ),
+        ("7", [(["terraform/late"], True)]),
+    ]
 
 
 def test_object_waves_that_contradict_depends_on_are_an_error_naming_both_objects() -> None:
