@@ -1,4 +1,4 @@
-"""The newest good revision of a stack: what it asks for, and that it can still be read when it is needed."""
+"""The good revision of a stack that is live: what it asks for, and that it can still be read when it is needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger("gitopsd.stack")
 
 
 class GoodRevision:
-    """The target of rollbacks and heals of one stack."""
+    """The target of rollbacks and heals of a stack: its newest good revision, or the older one that a person chose."""
 
     def __init__(self, ledger: Ledger, pipeline: Pipeline) -> None:
         self.ledger, self.pipeline = ledger, pipeline
@@ -26,13 +26,13 @@ class GoodRevision:
     def ask(self, memory: Memory | None = None) -> Ask | None:
         """What it asks (of `memory`, or the stored one); None before the first good run. Raises CommitError or
         NeedsPerson if that cannot be read any more."""
-        good, source = (memory or self.ledger.memory).good, self.ledger.source
-        if not good:
+        good, source = (memory or self.ledger.memory).live, self.ledger.source
+        if good is None:
             return None
-        if not self.pipeline.source(source).has(good[0].commit):  # lost with the disk, and gone from the branch
-            lost = f"the good commit {good[0].commit[:12]} is neither in the mirror nor in the branch"
+        if not self.pipeline.source(source).has(good.commit):  # lost with the disk, and gone from the branch
+            lost = f"the good commit {good.commit[:12]} is neither in the mirror nor in the branch"
             raise NeedsPerson(Problem(lost, f"source {source}", remedy="push a commit that is to be good"))
-        return good_ask(self.pipeline, source, self.ledger.stack, good[0])
+        return good_ask(self.pipeline, source, self.ledger.stack, good)
 
     def units(self, memory: Memory) -> Mapping[UnitId, KubernetesUnit]:
         """The units that it asks for; none if there is none, or none that can be read."""

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from gitopsd.model.memory import Attempt, Good, Hold, HoldReason, JobDone, Memory, Quarantined
+from gitopsd.model.memory import (
+    Attempt,
+    Destruction,
+    Good,
+    Hold,
+    HoldReason,
+    JobDone,
+    Memory,
+    Pin,
+    Quarantined,
+)
 
 GOOD_KEPT = 10
 """Good revisions that are remembered: the targets of rollbacks."""
@@ -25,6 +35,13 @@ RUN_HOLDS = frozenset(
 )
 """Holds that a run which gets as far as its first effect has overcome. A source that is away is not among them: what
 is rolled back meanwhile comes from the mirror."""
+
+
+OF_PEOPLE = frozenset({HoldReason.SUSPENDED, HoldReason.PINNED, HoldReason.DESTROYED})
+"""Holds that a person set and `resume` lifts."""
+
+AFTER_FAILURE = frozenset({HoldReason.FAILED, HoldReason.ROLLBACK_FAILED, HoldReason.FLAPPING})
+"""Holds that `retry` lifts."""
 
 
 def attempting(memory: Memory, attempt: Attempt) -> Memory:
@@ -60,6 +77,68 @@ def failed(memory: Memory, found: Quarantined, rollback: Attempt | None) -> Memo
 def settled(memory: Memory) -> Memory:
     """After a rollback, however it ended, or a heal: nothing is under way."""
     return replace(memory, attempting=None)
+
+
+# ---------------------------------------------------------------- what people order
+
+
+def suspended(memory: Memory, hold: Hold) -> Memory:
+    """Until a person says otherwise. A second suspension replaces the first, but not its beginning."""
+    return replace(memory, holds=with_hold(memory.holds, hold))
+
+
+def resumed(memory: Memory) -> Memory:
+    """Everything that a person held goes on. A pinned revision that was reached is what is live: the newest good one,
+    whenever that was."""
+    good = memory.good
+    if memory.pin is not None and memory.live is not None and memory.pin.live:
+        good = (memory.live, *(g for g in memory.good if g.digest != memory.live.digest))[:GOOD_KEPT]
+    failed = frozenset({HoldReason.FAILED, HoldReason.ROLLBACK_FAILED})
+    # What could not be destroyed or gone back to is the next deploy's to mend.
+    lifted = OF_PEOPLE | failed if memory.pin or memory.destruction else OF_PEOPLE
+    return replace(memory, good=good, pin=None, destruction=None, holds=_without(memory.holds, lifted))
+
+
+def pinned(memory: Memory, pin: Pin) -> Memory:
+    """On the way to a revision that a person chose. It may be one that is live already."""
+    holds = _without(memory.holds, AFTER_FAILURE)
+    quarantine = tuple(q for q in memory.quarantine if q.digest != pin.digest)
+    return replace(memory, pin=pin, holds=holds, quarantine=quarantine)
+
+
+def at_pin(memory: Memory, hold: Hold) -> Memory:
+    """The run to the pinned revision was good. The order of the good revisions stays: the pin is no new one."""
+    pin = memory.pin
+    live = replace(pin, live=True) if pin else None
+    return replace(memory, pin=live, attempting=None, holds=with_hold(memory.holds, hold))
+
+
+def retried(memory: Memory, digest: str) -> Memory:
+    """What failed may be tried once more."""
+    quarantine = tuple(q for q in memory.quarantine if q.digest != digest)
+    return replace(memory, quarantine=quarantine, holds=_without(memory.holds, AFTER_FAILURE))
+
+
+def doomed(memory: Memory, destruction: Destruction) -> Memory:
+    """Everything of the stack is to go; where it was pinned to says nothing any more."""
+    lifted = AFTER_FAILURE | {HoldReason.PINNED}
+    return replace(memory, destruction=destruction, pin=None, holds=_without(memory.holds, lifted))
+
+
+def destroyed(memory: Memory, hold: Hold) -> Memory:
+    """Nothing of it is left: no revision is live any more."""
+    done = replace(memory.destruction, done=True) if memory.destruction else None
+    return replace(
+        memory,
+        destruction=done,
+        good=(),
+        attempting=None,
+        jobs=(),
+        holds=with_hold(memory.holds, hold),
+    )
+
+
+# ---------------------------------------------------------------- holds and jobs
 
 
 def with_hold(holds: Iterable[Hold], hold: Hold) -> tuple[Hold, ...]:

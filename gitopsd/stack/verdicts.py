@@ -8,7 +8,7 @@ from dataclasses import replace
 import structlog
 
 from gitopsd.model.audit import Actor, ActorKind, AuditEvent
-from gitopsd.model.errors import CommitError
+from gitopsd.model.errors import CommitError, NeedsPerson
 from gitopsd.model.memory import Attempt, Good, HoldReason, Memory, Quarantined
 from gitopsd.model.run import RunKind, RunRecord, Verdict
 from gitopsd.model.spec import OnFailure, StackSpec
@@ -48,8 +48,9 @@ class Verdicts:
         self.ledger.record.clean(self.ledger.stack, [d.unit for d in self.ledger.state.dirty])
         self.target.keep()
 
-    def refuse(self, ask: Ask, error: CommitError) -> None:
-        """A commit that cannot be carried out: recorded as a failed run in which nothing was touched."""
+    def refuse(self, ask: Ask, error: CommitError | NeedsPerson) -> None:
+        """A commit that cannot be carried out, or that a person will not have: recorded as a failed run in which
+        nothing was touched."""
         revision = self.pipeline.source(self.ledger.source).revision(ask.commit)
         now = self.ledger.now()
         reason = "; ".join(str(p) for p in error.problems)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 import structlog
 
@@ -12,19 +13,24 @@ from gitopsd.execution.clocks import GateClocks
 from gitopsd.execution.sweep import survey, suspicious
 from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson, Problem
 from gitopsd.model.ids import UnitId, clusters_of
-from gitopsd.model.memory import HoldReason
-from gitopsd.model.plan import Change, Plan
+from gitopsd.model.memory import Good, HoldReason
+from gitopsd.model.orders import PRUNE_GRANT
+from gitopsd.model.plan import Approval, Change, Plan
 from gitopsd.model.ports import Probe
 from gitopsd.model.run import RunKind, Verdict
 from gitopsd.model.spec import DriftMode
 from gitopsd.model.status import Wanted
 from gitopsd.stack import remember
+from gitopsd.stack.approvals import Approvals
 from gitopsd.stack.attention import StackAttention
 from gitopsd.stack.decide import Situation, Step, decide
 from gitopsd.stack.facts import Facts, Publish
 from gitopsd.stack.good import GoodRevision
+from gitopsd.stack.jobless import without_jobs
 from gitopsd.stack.ledger import Ledger
-from gitopsd.stack.pipeline import Ask, Pipeline, Planned
+from gitopsd.stack.orders import pin_hold
+from gitopsd.stack.people import People
+from gitopsd.stack.pipeline import Ask, Pipeline, Planned, good_ask
 from gitopsd.stack.recover import recover
 from gitopsd.stack.runner import Ended, Order, Runner
 from gitopsd.stack.tracked import Tracked
@@ -55,7 +61,14 @@ class StackWorker:
     """One stack. `settle` is not reentrant: one thread calls it."""
 
     def __init__(
-        self, ledger: Ledger, pipeline: Pipeline, attention: StackAttention, probe: Probe, publish: Publish
+        self,
+        ledger: Ledger,
+        pipeline: Pipeline,
+        attention: StackAttention,
+        probe: Probe,
+        publish: Publish,
+        *,
+        approvers: str = "root",
     ) -> None:
         self.ledger, self.pipeline, self.attention = ledger, pipeline, attention
         self.facts = Facts(ledger, publish)
@@ -64,6 +77,8 @@ class StackWorker:
         self.target = GoodRevision(ledger, pipeline)
         self.verdicts = Verdicts(ledger, pipeline, self.target)
         self.tracked = Tracked(ledger, pipeline.cluster)
+        self.people = People(ledger)
+        self.approvals = Approvals(ledger, approvers)
         self._suspects: frozenset[UnitId] = frozenset()
         self._trouble = ""
         self._unreadable = False  # the commit that is asked for
@@ -87,12 +102,14 @@ class StackWorker:
             while True:
                 ask = self._ask(commit)
                 if ask is None:
+                    self._obey_blindly(commit)
                     return Rest.SETTLED
                 self._prepare(ask)
+                self.people.obey(commit, self.pipeline.clusters(ask.spec.clusters))
                 if sweep:
                     spoiled = self._sweep_unless_spoiled(spoiled)
                     sweep = spoiled is not None
-                rest = self._step(ask).rest
+                rest = self._step(self._unfinished(ask)).rest
                 if rest is Rest.SETTLED and spoiled is not None:
                     raise spoiled
                 if rest is Rest.SETTLED:  # not sooner: what is tried again and again is one hold, with one beginning
@@ -100,9 +117,9 @@ class StackWorker:
                 if rest is not None:
                     return rest
                 newer = self.attention.interrupt()
-                if newer is not None and newer.superseded_by is None:
+                if newer is not None and newer.stops:
                     return Rest.STOPPED
-                commit = newer.superseded_by if newer and newer.superseded_by else commit
+                commit = self.attention.head or commit
         except EnvironmentFault as fault:
             self.ledger.hold(HoldReason.BLOCKED, str(fault))
             return Rest.RETRY
@@ -141,6 +158,23 @@ class StackWorker:
             log.warning("cannot be read any more", stack=self.name, commit=before[:12], error=str(error))
             return None
 
+    def _obey_blindly(self, commit: str) -> None:
+        """Nothing can be read of what the stack is to be; what people ordered counts all the same, if it has a place on
+        record: a memory that a cluster may have is not to be forestalled."""
+        if self.ledger.record.state(self.name) is not None:
+            self.people.obey(commit, {})
+
+    def _unfinished(self, ask: Ask) -> Ask:
+        """What is to be reached now: what is asked for; of a suspended stack what it was at when a person said so."""
+        memory = self.ledger.memory
+        attempt = memory.attempting
+        suspended = memory.held(HoldReason.SUSPENDED)
+        bound = suspended is not None and not suspended.now and attempt is not None and attempt.kind is RunKind.DEPLOY
+        self.attention.heed(commits=not bound and memory.pin is None and memory.destruction is None)
+        if attempt is None or not bound or attempt.commit == ask.commit:
+            return ask
+        return self.pipeline.ask(self.ledger.source, self.name, attempt.commit)
+
     def _check_rewind(self, ask: Ask) -> None:
         """A signature does not stop a replay: going back is a decision of the host's configuration."""
         good = self.ledger.memory.good
@@ -160,7 +194,12 @@ class StackWorker:
         clusters = self.pipeline.clusters(ask.spec.clusters)
         applysets = self.pipeline.applysets(self.name, ask.spec.clusters)
         self.ledger.read_parents(clusters, applysets, self.target.units)
-        recover(self.ledger, self.pipeline.cluster, lambda name: self.pipeline.applyset(self.name, name))
+        recover(
+            self.ledger,
+            self.pipeline.cluster,
+            lambda name: self.pipeline.applyset(self.name, name),
+            self.pipeline.terraform.program.settle,
+        )
         event = self.target.moved_to(ask)
         if event is not None:
             self.verdicts.remember(remember.same_good(self.ledger.memory, ask.commit), ask.spec, [event])
@@ -179,18 +218,25 @@ class StackWorker:
                 uncertain=any(not b.certain for b in baselines.values()),
                 drifted=bool(self._suspects),
                 on_failure=ask.spec.on_failure,
+                open=self.approvals.open,
+                allowed=any(digest.startswith(PRUNE_GRANT) for digest in state.granted),
             )
         )
-        if decision.step is Step.DEPLOY:
-            return self._deploy(ask)
-        if decision.step is Step.ROLL_BACK:
-            return self._roll_back(ask)
-        if decision.step is Step.HEAL:
-            return self._heal(ask)
-        if decision.hold is not None:
+        steps: dict[Step, Callable[[Ask], _Next]] = {
+            Step.DEPLOY: self._deploy,
+            Step.ROLL_BACK: self._roll_back,
+            Step.GO_BACK: lambda _ask: self._go_back(),
+            Step.HEAL: self._heal,
+            Step.REPORT: partial(self._heal, report=True),
+        }
+        if decision.step in steps:
+            return steps[decision.step](ask)
+        if decision.hold is not HoldReason.APPROVAL:
+            self.approvals.close()
+        if decision.hold is None:
+            self.ledger.lift(HoldReason.QUARANTINED)
+        elif decision.hold not in {*remember.OF_PEOPLE, HoldReason.APPROVAL}:  # those are set by who knows more
             self.ledger.hold(decision.hold, self._hold_text(decision.hold, ask))
-        else:
-            self.ledger.lift(HoldReason.QUARANTINED, HoldReason.APPROVAL)
         return _SETTLED
 
     def _hold_text(self, reason: HoldReason, ask: Ask) -> str:
@@ -203,19 +249,23 @@ class StackWorker:
 
     # ------------------------------------------------------------ deploy
 
+    def _plan(self, ask: Ask) -> Planned:
+        """The plan of the whole of a commit. Raises CommitError."""
+        state, drifted = self.ledger.state, self._suspects
+        return self.pipeline.plan(ask, state, at=self.ledger.now(), drifted=drifted, granted=state.granted)
+
     def _deploy(self, ask: Ask) -> _Next:
-        state = self.ledger.state
         try:
-            planned = self.pipeline.plan(ask, state, at=self.ledger.now(), drifted=self._suspects)
+            planned = self._plan(ask)
         except CommitError as error:
             self.verdicts.refuse(ask, error)
             self.clocks.reset()
             return _AGAIN
-        if planned.plan.approvals:
-            detail = "; ".join(a.summary for a in planned.plan.approvals)
-            self.ledger.hold(HoldReason.APPROVAL, f"commit {ask.commit[:12]}: {detail}")
-            return _SETTLED
-        self.ledger.lift(HoldReason.APPROVAL)
+        missing = self.approvals.missing(planned.plan.approvals)
+        if missing:
+            planned.bench.discard()
+            return self._wait_for_people(ask, missing)
+        self.approvals.granted(planned.plan.approvals)
         ended = self._run(RunKind.DEPLOY, ask, planned)
         self._suspects = frozenset()
         if ended.run.verdict is Verdict.GOOD:
@@ -223,7 +273,24 @@ class StackWorker:
             self.facts.drift({})
         elif ended.run.verdict is Verdict.FAILED:
             self.verdicts.failed(ask, ended.run)
+        self._answers_are_used(ended)
         return self._after(ended)
+
+    def _wait_for_people(self, ask: Ask, missing: Sequence[Approval]) -> _Next:
+        """Hold the stack until people allow what this commit asks for. If the answer is no, the commit has failed."""
+        self.approvals.ask(missing, commit=ask.commit, desired=ask.digest, timeout=ask.spec.approval_timeout)
+        refusal = self.approvals.refusal(missing)
+        if not refusal:
+            return _SETTLED
+        self.verdicts.refuse(ask, NeedsPerson(Problem(refusal)))
+        self.approvals.close()
+        self.clocks.reset()
+        return _AGAIN
+
+    def _answers_are_used(self, ended: Ended) -> None:
+        """A run that has come to its end has used up what people allowed; one that goes on later has not."""
+        if ended.run.verdict in {Verdict.GOOD, Verdict.FAILED}:
+            self.approvals.close(deletions=True)
 
     # ------------------------------------------------------------ rollback and heal
 
@@ -233,10 +300,14 @@ class StackWorker:
         try:
             target = self.target.ask()
             spec = target.spec if target else ask.spec
-            planned = self.pipeline.plan_rollback(target, spec, state, at=self.ledger.now())
+            planned = self.pipeline.plan_rollback(target, spec, state, at=self.ledger.now(), granted=state.granted)
         except (CommitError, NeedsPerson) as error:
             return self._cannot_roll_back(ask, f"the good revision cannot be rendered any more: {error}")
         ended = self._run(RunKind.ROLLBACK, target or ask, planned, undoes=undoes)
+        missing = self.approvals.missing(planned.plan.approvals)
+        if missing and ended.run.verdict is Verdict.HELD and ended.interrupt is None:
+            return self._rollback_asks(ask, missing)
+        self._answers_are_used(ended)
         if ended.run.verdict is Verdict.GOOD:
             self.tracked.note_unwanted(planned.desired.units)
             self.verdicts.remember(remember.settled(self.ledger.memory), spec)
@@ -245,12 +316,59 @@ class StackWorker:
             return self._cannot_roll_back(ask, f"run {ended.run.id}: {ended.run.reason}")
         return self._after(ended)
 
+    def _rollback_asks(self, ask: Ask, missing: Sequence[Approval]) -> _Next:
+        """Everything is back but for what a person has to allow. A no leaves it as it is."""
+        self.approvals.ask(missing, commit=ask.commit, desired=ask.digest, timeout=None)
+        refusal = self.approvals.refusal(missing)
+        if refusal:
+            self.approvals.close()
+            return self._cannot_roll_back(ask, refusal)
+        return _AGAIN
+
     def _cannot_roll_back(self, ask: Ask, detail: str) -> _Next:
         self.verdicts.remember(remember.settled(self.ledger.memory), ask.spec)
         self.ledger.hold(HoldReason.ROLLBACK_FAILED, f"{detail}; push a fix")
         return _AGAIN
 
-    def _heal(self, ask: Ask) -> _Next:
+    def _go_back(self) -> _Next:
+        """To the revision that a person chose: the whole of it, as a deploy would, but without running a Job again."""
+        memory = self.ledger.memory
+        pin = memory.pin
+        if pin is None:
+            raise ValueError("nobody chose a revision to go back to")
+        good = next((g for g in memory.good if g.digest == pin.digest), Good(pin.commit, pin.digest, pin.at))
+        try:
+            target = good_ask(self.pipeline, self.ledger.source, self.name, good)
+            planned = self._plan(target)
+        except (CommitError, NeedsPerson) as error:
+            return self._cannot_go_back(f"{pin.commit[:12]} cannot be gone back to: {error}")
+        planned = replace(planned, plan=without_jobs(planned.plan))
+        missing = self.approvals.missing(planned.plan.approvals)
+        if missing:
+            planned.bench.discard()
+            self.approvals.ask(missing, commit=target.commit, desired=target.digest, timeout=None)
+            refusal = self.approvals.refusal(missing)
+            return self._cannot_go_back(refusal) if refusal else _SETTLED
+        self.approvals.granted(planned.plan.approvals)
+        ended = self._run(RunKind.ROLLBACK, target, planned, by=pin.by)
+        self._suspects = frozenset()
+        self._answers_are_used(ended)
+        if ended.run.verdict is Verdict.GOOD:
+            self.verdicts.remember(remember.at_pin(self.ledger.memory, pin_hold(pin, self.name)), target.spec)
+            self.ledger.record.clean(self.name, [d.unit for d in self.ledger.state.dirty])
+            self.facts.drift({})
+        elif ended.run.verdict is Verdict.FAILED:
+            return self._cannot_go_back(f"run {ended.run.id}: {ended.run.reason}")
+        return self._after(ended)
+
+    def _cannot_go_back(self, detail: str) -> _Next:
+        self.approvals.close()
+        self.ledger.record.save_memory(remember.settled(self.ledger.memory))
+        advice = f"`gitopsd retry {self.name}` tries again, `gitopsd resume {self.name}` deploys the newest commit"
+        self.ledger.hold(HoldReason.ROLLBACK_FAILED, f"{detail}; {advice}")
+        return _AGAIN
+
+    def _heal(self, ask: Ask, *, report: bool = False) -> _Next:
         uncertain = {u for u, b in self.ledger.record.baselines(self.name).items() if not b.certain}
         scope = self._suspects | uncertain
         try:
@@ -263,7 +381,8 @@ class StackWorker:
         planned_for = {*planned.plan.equal, *(c.unit for c in planned.plan.applies())}
         self.tracked.account_for(scope - planned_for, wanted)  # finished Jobs, too, of which no plan says anything
         self.facts.drift(drift_of(planned.plan))
-        if planned.plan.empty or target.spec.drift is DriftMode.REPORT:
+        if planned.plan.empty or report or target.spec.drift is DriftMode.REPORT:
+            planned.bench.discard()
             self.tracked.take_note(planned)
             self.tracked.account_for({c.unit for c in planned.plan.applies()}, wanted)
             return _AGAIN
@@ -297,7 +416,9 @@ class StackWorker:
 
     def _sweep(self) -> None:
         """Find units whose live state may not be what was applied, and look at everybody's health."""
-        if self.ledger.state.dirty:
+        state = self.ledger.state
+        waits = any(state.memory.held(reason) for reason in (HoldReason.ROLLBACK_FAILED, HoldReason.SUSPENDED))
+        if state.dirty and not waits:
             return
         try:
             target = self.target.ask()
@@ -310,7 +431,7 @@ class StackWorker:
         baselines = self.ledger.record.baselines(self.name)
         clusters = self.pipeline.clusters(clusters_of(baselines) | set(target.spec.clusters))
         applysets = self.pipeline.applysets(self.name, clusters)
-        self._suspects = suspicious(clusters, applysets, baselines)
+        self._suspects = suspicious(clusters, applysets, baselines) - {d.unit for d in state.dirty}
         seen = survey(clusters, desired, self.ledger.clock.now())
         self.facts.see(seen.health)
         self.ledger.note_jobs(seen.jobs, clusters)
@@ -320,7 +441,7 @@ class StackWorker:
 
     # ------------------------------------------------------------ shared by all runs
 
-    def _run(self, kind: RunKind, ask: Ask, planned: Planned, *, undoes: str = "") -> Ended:
+    def _run(self, kind: RunKind, ask: Ask, planned: Planned, *, undoes: str = "", by: str = "") -> Ended:
         """Carry out a plan whose effects nothing stands against any more."""
         self.tracked.take_note(planned)
         if kind is RunKind.DEPLOY:  # the other kinds do not look at what is no longer wanted
@@ -335,7 +456,10 @@ class StackWorker:
                 plan=planned.plan,
                 clusters=clusters,
                 applysets=self.pipeline.applysets(self.name, clusters),
+                bench=planned.bench,
+                templates=planned.templates,
                 undoes=undoes,
+                by=by,
                 suspects=self.verdicts.suspected(ask) if kind is RunKind.DEPLOY else (),
             )
         )
@@ -343,8 +467,8 @@ class StackWorker:
         return ended
 
     def _after(self, ended: Ended) -> _Next:
-        if ended.interrupt is not None and ended.interrupt.superseded_by is None:
-            return _STOPPED
+        if ended.interrupt is not None:
+            return _STOPPED if ended.interrupt.stops else _AGAIN
         return _Next(Rest.RETRY) if ended.run.verdict is Verdict.HELD else _AGAIN
 
 

@@ -62,7 +62,7 @@ ROWS = {
     "a fix after a quarantine is deployed": (Situation(BAD, "d3"), Decision(Step.DEPLOY)),
     "a revert of the bad commit needs no run": (Situation(BAD, "d1"), Decision(Step.REST)),
     "a failed rollback is left to people": (
-        Situation(held(BAD, HoldReason.ROLLBACK_FAILED), "d2", dirty=True, drifted=True),
+        Situation(held(BAD, HoldReason.ROLLBACK_FAILED), "d2", dirty=True),
         Decision(Step.HOLD, HoldReason.ROLLBACK_FAILED),
     ),
     "a fix after a failed rollback is deployed": (
