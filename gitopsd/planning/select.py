@@ -39,7 +39,7 @@ def select(
     """The candidates of a run.
 
     Without a `scope` (a deploy): everything whose wish differs from the baseline, has none, whose state nobody knows,
-    or that drifted; and everything to be removed. With a scope (a heal: the drifted; a rollback: the dirty): exactly
+    that drifted or is dirty; and everything to be removed. With a scope (a heal: the drifted; a rollback: the dirty): exactly
     those of its units that `desired` wants. A Job that finished is looked at by neither.
     """
     finished = {(done.unit, done.digest) for done in state.memory.jobs}
@@ -49,7 +49,8 @@ def select(
         if is_job(unit.id) and (unit.id, job_digest(unit.manifest)) in finished:
             continue
         if scope is None:
-            reason = _why(unit, baselines.get(unit.id), unit.id in drifted)
+            # A dirty unit is gated by this run, too: what somebody did to it since it was touched would fail the gate.
+            reason = _why(unit, baselines.get(unit.id), unit.id in drifted) or ("dirty" if unit.id in dirty else "")
         elif unit.id in scope:
             reason = _why_in_scope(unit, baselines.get(unit.id), unit.id in drifted, dirty.get(unit.id))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -238,3 +239,19 @@ def test_a_deletion_that_waited_waits_again_after_a_rollback_that_asked_for_the_
     world.deliver(commit({"base": [space(), definition()], "apps": [BAD]}))
     assert world.verdicts[-1] == ("rollback", "good")
     assert [p.unit for p in world.state.postponed] == [crd]
+
+
+def test_what_somebody_did_to_a_dirty_unit_does_not_fail_the_commit_that_supersedes(world: World) -> None:
+    deployed(world)
+    half = UnitId.parse("ConfigMap/web/half")
+
+    def interfere() -> None:
+        world.cluster.drop(half)
+        world.cluster.drop(UnitId.parse("Deployment.apps/web/second"))
+        world.push(STUCK | {"apps/deployment-app.yaml": json.dumps(app(tag="mended"))})
+
+    world.when(lambda: half in world.server.objects, interfere)
+    world.deliver(STUCK | {"apps/deployment-second.yaml": json.dumps(app("second", tag="slow"))})
+    assert world.verdicts[-2:] == [("deploy", "superseded"), ("deploy", "good")]
+    assert world.live("ConfigMap/web/half") is not None
+    assert world.live("Deployment.apps/web/second") is not None

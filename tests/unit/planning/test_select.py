@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gitopsd.kinds.jobs import job_digest
+from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Dirty, JobDone
 from gitopsd.model.plan import Action
 from gitopsd.planning.select import select
@@ -53,10 +54,10 @@ def test_a_scope_limits_the_run_to_its_units_and_removes_nothing() -> None:
     assert found.remove == ()
 
 
-def test_a_rollback_looks_at_a_dirty_unit_even_if_its_baseline_says_that_it_is_right() -> None:
+@pytest.mark.parametrize("scope", [None, {UNIT.id}], ids=["deploy", "rollback"])
+def test_a_dirty_unit_is_looked_at_even_if_its_baseline_says_that_it_is_right(scope: set[UnitId] | None) -> None:
     state = replace(STATE, dirty=(Dirty(UNIT.id, "run", Action.UPDATE, (0, 0), "app"),))
-    assert select(WANTED, {UNIT.id: KNOWN}, state).apply == ()
-    assert [c.reason for c in select(WANTED, {UNIT.id: KNOWN}, state, scope={UNIT.id}).apply] == ["dirty"]
+    assert [c.reason for c in select(WANTED, {UNIT.id: KNOWN}, state, scope=scope).apply] == ["dirty"]
 
 
 @pytest.mark.parametrize("scoped", [False, True])
