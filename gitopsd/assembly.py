@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
@@ -22,7 +23,8 @@ from gitopsd.record.cache import BlobStore
 from gitopsd.record.dirlock import prepare
 from gitopsd.record.reader import open_reader
 from gitopsd.render import Renderer
-from gitopsd.stack.pipeline import Inventories, Origin, Pipeline
+from gitopsd.stack.pipeline import Inventories, Origin, Pipeline, TerraformSetup
+from gitopsd.terraform_host import open_program, settings_digest
 
 log = structlog.get_logger("gitopsd.daemon")
 
@@ -86,10 +88,13 @@ def _source(config: SourceConfig, state_dir: Path) -> GitSource:
 
 
 @contextmanager
-def make_pipeline(config: HostConfig, record: Inventories) -> Iterator[Pipeline]:
-    """Everything between a commit and a plan. `record` may be the writer or a reader: plans only read."""
+def make_pipeline(config: HostConfig, record: Inventories, *, scratch: Path | None = None) -> Iterator[Pipeline]:
+    """Everything between a commit and a plan. `record` may be the writer or a reader: plans only read. `scratch` is a
+    directory of their own for those who plan beside a daemon."""
     with ExitStack() as stack:
         prepare(config.state_dir)
+        program = open_program(config, scratch=scratch)
+        stack.callback(program.close)
         clusters = Clusters(config.clusters)
         stack.callback(clusters.close)
         cache = BlobStore(config.state_dir)
@@ -104,7 +109,8 @@ def make_pipeline(config: HostConfig, record: Inventories) -> Iterator[Pipeline]
             origins[source.name] = Origin(
                 opened, path, f"{path}/{STACK_FILE}" if path else STACK_FILE, source.force_push
             )
-        yield Pipeline(origins, Renderer(cache), clusters, clusters.namespaces, record)
+        terraform = TerraformSetup(program, partial(settings_digest, config.terraform), config.terraform.drift_interval)
+        yield Pipeline(origins, Renderer(cache), clusters, clusters.namespaces, record, terraform=terraform)
 
 
 class Known(Inventories, Protocol):

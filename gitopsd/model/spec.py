@@ -146,6 +146,11 @@ class StackSpec:
     def component(self, name: str) -> Component:
         return next(c for c in self.components if c.name == name)
 
+    @property
+    def uses(self) -> tuple[OutputRef, ...]:
+        """Every output of Terraform that a component uses."""
+        return tuple(sorted({ref for component in self.components for ref in component.uses}))
+
     def manifests(self, name: str) -> KubernetesComponent:
         """The Kubernetes component of this name."""
         return next(c for c in self.kubernetes if c.name == name)

@@ -115,7 +115,7 @@ def rollback_part(bench: Bench, look: Look, state: StackState, code: Code, grant
 
 def _remembered(state: StackState, dirty: Collection[UnitId]) -> dict[OutputRef, Output]:
     """The outputs of dirty modules as they were when the stack was good."""
-    good = state.memory.good[0] if state.memory.good else None
+    good = state.memory.live
     found = {OutputRef.parse(name): output for name, output in (good.outputs if good else {}).items()}
     return {ref: output for ref, output in found.items() if UnitId.terraform(ref.component) in dirty}
 

@@ -25,6 +25,7 @@ from gitopsd.model.ports import Attention, Cluster, Interrupt, Probe
 from gitopsd.model.run import RunKind, RunRecord, Verdict
 from gitopsd.model.spec import StackSpec
 from gitopsd.model.units import Desired, KubernetesUnit, Person
+from gitopsd.planning.fill import filled_digest
 from gitopsd.planning.modules import module_memories, remembered_module
 from gitopsd.planning.send import autoscaled_targets
 from gitopsd.stack import remember
@@ -85,8 +86,25 @@ class Runner:
                 self.facts.progress = ""
         if ended.run.verdict is not Verdict.SUPERSEDED:
             self.clocks.reset()  # only what supersedes a run inherits its deadlines
+        self._note_moved_outputs(order)
         self._release(order)
         return ended
+
+    def _note_moved_outputs(self, order: Order) -> None:
+        """Objects that were filled with outputs as they were recorded, which Terraform then made otherwise (a resource
+        that came back has another name): nobody knows any more that they are as asked, so that they are healed."""
+        if order.kind is RunKind.DEPLOY or not any(c.unit.is_terraform for c in order.plan.applies()):
+            return
+        baselines = self.ledger.record.baselines(self.ledger.stack)
+        moved = [
+            replace(base, certain=False)
+            for unit, template in order.templates.items()
+            if (base := baselines.get(unit)) is not None
+            and (digest := filled_digest(template, order.bench.outputs)) is not None
+            and digest != base.digest
+        ]
+        if moved:
+            self.ledger.record.rebase(self.ledger.stack, moved)
 
     # ------------------------------------------------------------ begin
 

@@ -13,6 +13,7 @@ from gitopsd.model.memory import Attempt, Good, HoldReason, Memory, Quarantined
 from gitopsd.model.run import RunKind, RunRecord, Verdict
 from gitopsd.model.spec import OnFailure, StackSpec
 from gitopsd.model.units import Revision
+from gitopsd.planning.modules import recorded_outputs, shared_outputs
 from gitopsd.stack import remember
 from gitopsd.stack.good import GoodRevision
 from gitopsd.stack.ledger import Ledger
@@ -33,7 +34,8 @@ class Verdicts:
     def good(self, ask: Ask, run: RunRecord) -> None:
         """A deploy whose every gate held: everything of it is clean, and everyone since the last one is delivered."""
         before = self.ledger.memory.good
-        memory = remember.good(self.ledger.memory, Good(ask.commit, ask.digest, self.ledger.now()))
+        outputs = shared_outputs(recorded_outputs(self.ledger.record.baselines(self.ledger.stack)), ask.spec.uses)
+        memory = remember.good(self.ledger.memory, Good(ask.commit, ask.digest, self.ledger.now(), outputs))
         source = self.pipeline.source(self.ledger.source)
         delivered = source.between(before[0].commit, ask.commit) if before else (source.revision(ask.commit),)
         events = [

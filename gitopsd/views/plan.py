@@ -22,6 +22,16 @@ LONGEST_VALUE = 160
 
 _SIGNS = {"create": "+", "update": "~", "adopt": "~", "recreate": "-/+", "delete": "-", "release": "."}
 _EDITS = {"add": ("+", Style.GOOD), "remove": ("-", Style.BAD), "replace": ("~", Style.WARN)}
+_RESOURCES = {
+    "create": ("+", Style.GOOD),
+    "update": ("~", Style.WARN),
+    "replace": ("-/+", Style.BAD),
+    "destroy": ("-", Style.BAD),
+    "read": ("<=", Style.DIM),
+    "move": (">", Style.DIM),
+    "import": ("+", Style.DIM),
+    "forget": (".", Style.DIM),
+}
 _LINES = {"+": Style.GOOD, "-": Style.BAD}
 
 
@@ -115,25 +125,41 @@ def _change(change: Mapping[str, Any]) -> Iterator[Block]:
             yield line(warn(f"{title}: ") if title == "warning" else dim(f"{title}: "), text, indent=8)
     for field in change["diff"]:
         yield from _field(field)
+    for resource in change["resources"]:
+        yield from _resource(resource)
+
+
+def _resource(resource: Mapping[str, Any]) -> Iterator[Block]:
+    """A resource of a Terraform module, a step further in than the module's own outputs."""
+    action = resource["action"]
+    sign, style = _RESOURCES[action]
+    moved = f" (was {resource['previous']})" if resource["previous"] else ""
+    reason = f": {resource['reason']}" if resource["reason"] else ""
+    yield line(Span(f"{sign:<3} {action:<8}", style), f" {resource['address']}{moved}", dim(reason), indent=8)
+    for field in resource["diff"]:
+        yield from _field(field, indent=12)
 
 
 def _place(origin: Mapping[str, Any] | None) -> str:
     return f"  {origin['file']}:{origin['line']}" if origin else ""
 
 
-def _field(field: Mapping[str, Any]) -> Iterator[Line]:
+def _field(field: Mapping[str, Any], indent: int = 8) -> Iterator[Line]:
     sign, style = _EDITS[field["edit"]]
     before, after = field["before"], field["after"]
     title = Span(f"{sign} {field['path']}", style)
     if field["masked"]:
-        yield line(title, ": (sensitive)", indent=8)
+        yield line(title, ": (sensitive)", indent=indent)
+    elif field["unknown"]:
+        was = f"{_value(before)} -> " if field["edit"] == "replace" else ""
+        yield line(title, f": {was}(known after apply)", indent=indent)
     elif field["edit"] == "replace" and _has_lines(before, after):
-        yield line(title, ":", indent=8)
+        yield line(title, ":", indent=indent)
         yield from _line_diff(before, after)
     elif field["edit"] == "replace":
-        yield line(title, f": {_value(before)} -> {_value(after)}", indent=8)
+        yield line(title, f": {_value(before)} -> {_value(after)}", indent=indent)
     else:
-        yield line(title, f": {_value(after if field['edit'] == 'add' else before)}", indent=8)
+        yield line(title, f": {_value(after if field['edit'] == 'add' else before)}", indent=indent)
 
 
 def _has_lines(before: Any, after: Any) -> bool:
@@ -161,9 +187,10 @@ def _waiting(plan: Mapping[str, Any]) -> Iterator[Block]:
         yield line(warn("not pruned yet: "), f"{item['unit']}: {item['reason']}", indent=2)
     for approval in plan["approvals"]:
         yield line(bad("needs approval: "), approval["summary"], indent=2)
-        for unit in approval["units"]:
-            yield line(unit, indent=4)
-        yield line(dim("Nothing of this plan is done before; to withdraw it, put these units back into git."), indent=4)
+        for detail in approval["details"] or approval["units"]:
+            yield line(detail, indent=4)
+        allow = f"`gitopsd approve {plan['stack']} {approval['digest'][:12]}` allows it"
+        yield line(dim(f"Nothing of this plan is done before; {allow}, a commit without it withdraws it."), indent=4)
 
 
 def _summary(plan: Mapping[str, Any]) -> str:

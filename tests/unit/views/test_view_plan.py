@@ -62,7 +62,8 @@ def test_what_waits_and_what_needs_a_person_stands_before_the_sum() -> None:
         "  not pruned yet: ConfigMap/web/old: the API server was away",
         "  needs approval: component web renders nothing, and had 12 units",
         "    ConfigMap/web/old",
-        "    Nothing of this plan is done before; to withdraw it, put these units back into git.",
+        "    Nothing of this plan is done before; `gitopsd approve website digest` allows it, "
+        "a commit without it withdraws it.",
     ]
 
 

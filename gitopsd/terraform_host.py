@@ -1,0 +1,86 @@
+"""Joins Terraform to one configuration: where it runs, where its states are, and what of the host goes into modules."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+import orjson
+
+from gitopsd.config.host import HostConfig
+from gitopsd.config.terraform import TerraformConfig
+from gitopsd.model.errors import EnvironmentFault, Problem
+from gitopsd.terraform import KubeBackend, RealTerraform, TerraformSettings, open_terraform
+
+DIGEST_KEY = "digest.key"
+"""Keys the digests of sensitive outputs: a lost one makes them differ, so that what uses them is compared again."""
+
+
+def open_program(config: HostConfig, *, scratch: Path | None = None) -> RealTerraform:
+    """Terraform for this host. `scratch` is a directory for who only plans, beside a daemon that may be at work. Raises
+    EnvironmentFault if the host's own files cannot be used."""
+    terraform = config.terraform
+    return open_terraform(
+        TerraformSettings(
+            state_dir=config.state_dir,
+            runtime_dir=scratch or config.runtime_dir,
+            digest_key=_digest_key(config.state_dir / DIGEST_KEY),
+            binary=terraform.binary,
+            backend="local" if terraform.backend == "local" else "kubernetes",
+            cluster=_state_cluster(config),
+            parallelism=terraform.parallelism,
+            timeout=terraform.timeout,
+            env=terraform.env,
+            env_files=terraform.env_files,
+            cli_config=terraform.cli_config,
+            scratch=scratch,
+        )
+    )
+
+
+def _state_cluster(config: HostConfig) -> KubeBackend | None:
+    """The cluster that holds the states of modules without a backend of their own."""
+    found = next((c for c in config.clusters if c.name == config.terraform.cluster), None)
+    if found is None:
+        return None
+    return KubeBackend(found.kubeconfig, found.context, found.namespace, found.in_cluster)
+
+
+def settings_digest(terraform: TerraformConfig) -> str:
+    """Of all that the host's configuration puts into modules: another value of it plans them anew. Files are read each
+    time, for credentials are rotated in place."""
+    files = [*terraform.env_files, *([terraform.cli_config] if terraform.cli_config else [])]
+    body = [terraform.backend, terraform.cluster, sorted(terraform.env.items()), [_content(f) for f in files]]
+    return hashlib.sha256(orjson.dumps(body)).hexdigest()
+
+
+def _content(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        remedy = "put it there, or take it out of `terraform` in the host's configuration"
+        raise EnvironmentFault(Problem(f"cannot be read: {error.strerror}", str(file), remedy=remedy)) from error
+
+
+def _digest_key(path: Path) -> bytes:
+    """Made when it is first needed, readable for this user alone."""
+    try:
+        if not path.exists():
+            part = path.with_name(f"{path.name}.{os.getpid()}")
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(32))
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(part, path)  # whoever was first keeps it
+            except FileExistsError:
+                return path.read_bytes()
+            finally:
+                part.unlink()
+        return path.read_bytes()
+    except OSError as error:
+        remedy = "check the permissions and the space of the state directory"
+        raise EnvironmentFault(Problem(f"cannot be used: {error.strerror}", str(path), remedy=remedy)) from error
