@@ -86,7 +86,9 @@ def _normalised(manifest: Manifest, names: Collection[str]) -> Manifest:
     if group_kind(manifest) != ("", "Secret") or not isinstance(texts, Mapping):
         return normalise(manifest)
     waiting = {key: text for key, text in texts.items() if isinstance(text, str) and any(_names_in(text, names))}
-    ready = {key: text for key, text in texts.items() if key not in waiting}
+    ready = {
+        key: _changed(text, lambda _, t: _unescaped(t, names)) for key, text in texts.items() if key not in waiting
+    }
     clean = normalise({**manifest, "stringData": ready})
     return {**clean, "stringData": waiting} if waiting else clean
 
