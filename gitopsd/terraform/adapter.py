@@ -19,7 +19,7 @@ from gitopsd.terraform.child import Ended
 from gitopsd.terraform.command import FLAG
 from gitopsd.terraform.environment import module_variables
 from gitopsd.terraform.failures import ended_badly, failure
-from gitopsd.terraform.plans import SavedPlans, state_in
+from gitopsd.terraform.plans import SavedPlans, state_in, whole
 from gitopsd.terraform.preparation import Preparation, Ready, said_in, state_gone, var_files
 from gitopsd.terraform.runner import Runner
 from gitopsd.terraform.settings import TerraformSettings
@@ -201,6 +201,10 @@ class RealTerraform:
 
     def _show(self, ready: Ready, saved: str) -> dict[str, Any]:
         ended = self._runner(ready.call("show", saved, json=FLAG))
+        if ended.status > 0 and not whole(Path(saved)):  # the program does not notice that it could not write it
+            help_ = "check the space in the runtime directory (that of `socket`)"
+            text = "the saved plan was not written whole"
+            raise EnvironmentFault(Problem(text, saved, unit=str(ready.unit.id), remedy=help_))
         self._refuse(ready, ended, "reading the plan")
         document: dict[str, Any] = json.loads(ended.out)
         return document

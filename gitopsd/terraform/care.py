@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gitopsd.model.errors import EnvironmentFault, NeedsPerson, Problem
@@ -75,8 +76,9 @@ class Care:
     def _unlock_dead(self, mark: RunMark, place: Workplace, root: Path, name: str, scrubber: Scrubber) -> bool:
         """Whether there is nothing left to look after: a lock that may be a living one's is asked for again later. The
         next apply waits for it, and names its owner."""
+        asked = datetime.now(UTC)
         lock = self._held(place, root, name, scrubber)
-        if lock is None or not mark.left(lock, host_name()):
+        if lock is None or not mark.left(lock, host_name(), asked):
             return True
         if strangers(place.directory.parent.parent):
             return False

@@ -71,6 +71,11 @@ def state_in(plan: Path) -> Mapping[str, Any] | None:
     return {**before, "lineage": after.get("lineage"), "serial": after.get("serial")}
 
 
+def whole(plan: Path) -> bool:
+    """Whether a saved plan can be opened, as far as it is not encrypted."""
+    return zipfile.is_zipfile(plan)
+
+
 def _owned(name: str) -> bool:
     match = _NAME.fullmatch(name)
     return match is not None and match[3] == boot_id() and is_alive(int(match[1]), int(match[2]))

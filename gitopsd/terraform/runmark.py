@@ -32,12 +32,13 @@ class RunMark:
     def alive(self) -> bool:
         return self.boot == boot_id() and is_alive(self.pid, self.ticks)
 
-    def left(self, lock: LockInfo, host: str) -> bool:
-        """Whether this program, being dead, is the one that left this lock: it has to be of this host, and not older.
+    def left(self, lock: LockInfo, host: str, now: datetime) -> bool:
+        """Whether this program, being dead, is the one that left this lock: it has to be of this host, and not older
+        than the program. Nor younger than the question (`now`), for a backend may answer with the question's own lock.
         The rest of the proof is that nobody else of this host is at work. (Operations tell nothing: with some backends
         even a plan makes an empty state, under a lock.)"""
         begun = datetime.fromisoformat(self.started) - _SLACK
-        return self.host == host == lock.host and lock.created is not None and lock.created >= begun
+        return self.host == host == lock.host and lock.created is not None and begun <= lock.created < now
 
 
 def new_mark(operation: str) -> RunMark:

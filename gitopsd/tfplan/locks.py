@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 _FIELD = re.compile(r"^\s*(ID|Path|Operation|Who|Version|Created|Info):[ \t]*(.*?)\s*$", re.MULTILINE)
+_TOLD = re.compile(r"already locked: ID=(\S+)")
+"""The `http` backend prints the lock that was asked for, and of the one that is there its id alone."""
+
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\s*(?:Z|\+0000)")
 
 
@@ -34,6 +37,9 @@ class LockInfo:
 def read_lock(text: str) -> LockInfo | None:
     """The lock that a `state lock` error tells of; None if it tells of none."""
     fields = dict(reversed(_FIELD.findall(text)))  # the first of each name: a text may go on with a table of its own
+    told = _TOLD.search(text)
+    if told is not None and told[1] != fields.get("ID"):
+        return LockInfo(told[1])
     if not fields.get("ID"):
         return None
     return LockInfo(

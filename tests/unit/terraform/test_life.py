@@ -230,7 +230,10 @@ def test_a_sensitive_output_is_told_by_its_digest_alone(bench: Bench) -> None:
 
 
 def test_a_check_that_does_not_hold_is_a_warning_told_once(bench: Bench) -> None:
-    check = 'check "size" {\n  assert {\n    condition     = terraform_data.a.input < 1\n    error_message = "too big"\n  }\n}\n'
+    check = (
+        'check "size" {\n  assert {\n    condition     = terraform_data.a.input < 1\n'
+        '    error_message = "too big"\n  }\n}\n'
+    )
     plan = bench.terraform.plan(bench.module(DATA % ("a", "1") + check))
     (warning,) = plan.warnings
     assert warning.startswith("infra/net/main.tf:")
