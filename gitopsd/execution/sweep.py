@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gitopsd.kinds.builtin import gates
 from gitopsd.kinds.health import assess
@@ -46,6 +46,14 @@ def moved(baselines: Mapping[UnitId, Baseline], live: Mapping[UnitId, LiveObject
         or not base.digest
         or (seen.uid, seen.resource_version) != (base.uid, base.resource_version)
     }
+
+
+def due(
+    baselines: Mapping[UnitId, Baseline], modules: Collection[UnitId], now: datetime, interval: float
+) -> frozenset[UnitId]:
+    """Terraform modules that were last found as they should be (or reported as not) at least `interval` seconds ago."""
+    latest = timestamp(now - timedelta(seconds=interval))
+    return frozenset(u for u, base in baselines.items() if u.is_terraform and u in modules and base.at <= latest)
 
 
 def survey(clusters: Mapping[str, Cluster], desired: Desired, now: datetime) -> Survey:

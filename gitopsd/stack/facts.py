@@ -42,12 +42,15 @@ class Facts:
                 )
                 self._health[unit] = UnitHealth(found, old.since if old is not None and same else now)
 
-    def drift(self, found: Mapping[UnitId, str]) -> None:
-        """Replace what is known to have drifted; a unit that stays in it keeps its time."""
+    def drift(self, found: Mapping[UnitId, str], *, kept: Collection[UnitId] = ()) -> None:
+        """Replace what is known to have drifted; a unit that stays in it keeps its time. Nobody looked at what is
+        `kept`: of that nothing new is known."""
         now = self.ledger.now()
         with self._lock:
             old = self._drifted
-            self._drifted = {u: UnitDrift(old[u].since if u in old else now, detail) for u, detail in found.items()}
+            same = {u: d for u, d in old.items() if u in kept}
+            seen = {u: UnitDrift(old[u].since if u in old else now, detail) for u, detail in found.items()}
+            self._drifted = same | seen
 
     def publish(self) -> None:
         self._publish(self.snapshot())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
@@ -19,7 +20,6 @@ from gitopsd.model.errors import Cause, EnvironmentFault, GitopsdError, NeedsPer
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Assessment, Health
 from gitopsd.model.memory import Attempt, Baseline, HoldReason, Memory
-from gitopsd.model.orders import Question
 from gitopsd.model.plan import Action, Approval, Plan
 from gitopsd.model.ports import Attention, Cluster, Interrupt, Probe
 from gitopsd.model.run import RunKind, RunRecord, Verdict
@@ -29,6 +29,7 @@ from gitopsd.planning.fill import filled_digest
 from gitopsd.planning.modules import module_memories, remembered_module
 from gitopsd.planning.send import autoscaled_targets
 from gitopsd.stack import remember
+from gitopsd.stack.approvals import Approvals
 from gitopsd.stack.facts import Facts
 from gitopsd.stack.ledger import DAEMON, Ledger
 
@@ -66,8 +67,17 @@ class Ended:
 class Runner:
     """Carries out the runs of one stack, one at a time."""
 
-    def __init__(self, ledger: Ledger, facts: Facts, attention: Attention, probe: Probe, clocks: GateClocks) -> None:
+    def __init__(  # noqa: PLR0917 - what one stack has once
+        self,
+        ledger: Ledger,
+        facts: Facts,
+        attention: Attention,
+        probe: Probe,
+        clocks: GateClocks,
+        approvals: Approvals,
+    ) -> None:
         self.ledger, self.facts, self.attention, self.probe, self.clocks = ledger, facts, attention, probe, clocks
+        self.approvals = approvals
         self._excused: dict[UnitId, Assessment] = {}
 
     def run(self, order: Order) -> Ended:
@@ -133,7 +143,7 @@ class Runner:
             progress=self._progress,
             paused=self._paused,
             decided=self._decided,
-            waiting=self._waiting,
+            waiting=partial(self._waiting, timeout=order.spec.approval_timeout),
             job_done=lambda done: self.ledger.note_jobs([done], order.clusters),
         )
 
@@ -254,15 +264,13 @@ class Runner:
         """What a person answered to an approval, if anybody did."""
         return next((g.allowed for g in self.ledger.record.grants(self.ledger.stack) if g.digest == digest), None)
 
-    def _waiting(self, asked: Approval | None) -> None:
+    def _waiting(self, asked: Approval | None, timeout: float) -> None:
         """The run waits for a person, or (None) goes on."""
-        ledger, run = self.ledger, self.facts.current
+        run = self.facts.current
         if asked is not None and run is not None:
-            ledger.record.ask_people(ledger.stack, [Question(asked, run.revision, run.digest, ledger.now())])
-            ledger.hold(HoldReason.APPROVAL, f"{asked.summary}; `gitopsd approve {ledger.stack}` allows it")
-        else:
-            ledger.record.ask_people(ledger.stack, [])
-            ledger.lift(HoldReason.APPROVAL)
+            self.approvals.ask([asked], commit=run.revision, desired=run.digest, timeout=timeout)
+        elif asked is None:
+            self.approvals.granted([])
         self.facts.publish()
 
     def _release(self, order: Order) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -10,10 +10,10 @@ from functools import partial
 import structlog
 
 from gitopsd.execution.clocks import GateClocks
-from gitopsd.execution.sweep import survey, suspicious
+from gitopsd.execution.sweep import due, survey, suspicious
 from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson, Problem
 from gitopsd.model.ids import UnitId, clusters_of
-from gitopsd.model.memory import Good, HoldReason
+from gitopsd.model.memory import Good, HoldReason, StackState
 from gitopsd.model.orders import PRUNE_GRANT
 from gitopsd.model.plan import Approval, Change, Plan
 from gitopsd.model.ports import Probe
@@ -73,12 +73,12 @@ class StackWorker:
         self.ledger, self.pipeline, self.attention = ledger, pipeline, attention
         self.facts = Facts(ledger, publish)
         self.clocks = GateClocks()
-        self.runner = Runner(ledger, self.facts, attention, probe, self.clocks)
+        self.approvals = Approvals(ledger, approvers)
+        self.runner = Runner(ledger, self.facts, attention, probe, self.clocks, self.approvals)
         self.target = GoodRevision(ledger, pipeline)
         self.verdicts = Verdicts(ledger, pipeline, self.target)
         self.tracked = Tracked(ledger, pipeline.cluster)
         self.people = People(ledger)
-        self.approvals = Approvals(ledger, approvers)
         self._suspects: frozenset[UnitId] = frozenset()
         self._trouble = ""
         self._unreadable = False  # the commit that is asked for
@@ -209,6 +209,7 @@ class StackWorker:
 
     def _step(self, ask: Ask) -> _Next:
         state = self.ledger.state
+        self._suspects |= allowed_heals(state)
         baselines = self.ledger.record.baselines(self.name)
         decision = decide(
             Situation(
@@ -373,14 +374,14 @@ class StackWorker:
         scope = self._suspects | uncertain
         try:
             target = self.target.ask() or ask
-            planned = self.pipeline.plan(target, self.ledger.state, at=self.ledger.now(), scope=scope, drifted=scope)
+            planned = self._plan_heal(target, scope)
         except (CommitError, NeedsPerson) as error:
             return self._cannot_heal(scope, error)
         self._suspects = frozenset()
         wanted = planned.desired.units
         planned_for = {*planned.plan.equal, *(c.unit for c in planned.plan.applies())}
         self.tracked.account_for(scope - planned_for, wanted)  # finished Jobs, too, of which no plan says anything
-        self.facts.drift(drift_of(planned.plan))
+        self.facts.drift(drift_of(planned.plan), kept=modules_of(self.facts.drifted) - scope)
         if planned.plan.empty or report or target.spec.drift is DriftMode.REPORT:
             planned.bench.discard()
             self.tracked.take_note(planned)
@@ -392,6 +393,23 @@ class StackWorker:
         if ended.run.verdict is Verdict.GOOD:
             self.facts.drift({})
         return self._after(ended)
+
+    def _plan_heal(self, target: Ask, scope: Collection[UnitId]) -> Planned:
+        """What mends the units in `scope`. Changes of Terraform that need a person are reported and left out, unless
+        they are allowed: they keep nothing else from being healed."""
+        state = self.ledger.state
+        plan = partial(self.pipeline.plan, target, state, at=self.ledger.now(), granted=state.granted)
+        planned = plan(scope=scope, drifted=scope)
+        missing = self.approvals.missing(planned.plan.approvals)
+        if not missing:
+            self.approvals.granted(planned.plan.approvals)
+            return planned
+        planned.bench.discard()
+        self.approvals.ask(missing, commit=target.commit, desired=target.digest, timeout=None)
+        asking = {unit for approval in missing for unit in approval.units}
+        self.tracked.account_for(asking, asking)
+        rest = [unit for unit in scope if unit not in asking]
+        return plan(scope=rest, drifted=rest)
 
     def _cannot_heal(self, scope: Collection[UnitId], error: GitopsdError) -> _Next:
         """Somebody made of an object what the good revision cannot be applied to: reported, and looked at again."""
@@ -431,13 +449,15 @@ class StackWorker:
         baselines = self.ledger.record.baselines(self.name)
         clusters = self.pipeline.clusters(clusters_of(baselines) | set(target.spec.clusters))
         applysets = self.pipeline.applysets(self.name, clusters)
-        self._suspects = suspicious(clusters, applysets, baselines) - {d.unit for d in state.dirty}
-        seen = survey(clusters, desired, self.ledger.clock.now())
+        now = self.ledger.clock.now()
+        modules = due(baselines, desired.modules, now, self.pipeline.terraform.drift_interval)
+        self._suspects = (suspicious(clusters, applysets, baselines) | modules) - {d.unit for d in state.dirty}
+        seen = survey(clusters, desired, now)
         self.facts.see(seen.health)
         self.ledger.note_jobs(seen.jobs, clusters)
         self.tracked.tidy()
         if not self._suspects:
-            self.facts.drift({})
+            self.facts.drift({}, kept=modules_of(self.facts.drifted))  # they are looked at when they are due
 
     # ------------------------------------------------------------ shared by all runs
 
@@ -477,7 +497,20 @@ def drift_of(plan: Plan) -> dict[UnitId, str]:
     return {c.unit: _difference(c) for c in plan.applies()}
 
 
+def allowed_heals(state: StackState) -> frozenset[UnitId]:
+    """Modules that wait for a person, who has allowed by now what mends them."""
+    allowed = (q.approval for q in state.questions if q.approval.digest in state.granted)
+    return frozenset(unit for approval in allowed for unit in approval.units if unit.is_terraform)
+
+
+def modules_of(units: Iterable[UnitId]) -> set[UnitId]:
+    return {unit for unit in units if unit.is_terraform}
+
+
 def _difference(change: Change) -> str:
+    if change.unit.is_terraform:
+        fields = [f"{r.address}{f'.{r.diff[0].path}' if len(r.diff) == 1 else ''}" for r in change.resources]
+        return ", ".join(fields) or change.deferred or ", ".join(f"output {f.path}" for f in change.diff)
     if not change.live_uid:
         return "it is gone"
     return ", ".join(f.path for f in change.diff) or "its fields are owned by others"

@@ -13,6 +13,7 @@ from gitopsd.model.live import LiveObject
 from gitopsd.record.audit_reader import verify
 from tests.scenarios.harness import APPLYSET, STACK, World
 from tests.support.simcontrollers import REVISION
+from tests.support.simstate import SimModule
 from tests.support.ssa import shares
 
 _MADE_BY_CONTROLLERS = frozenset({"Pod", "ReplicaSet"})
@@ -45,11 +46,17 @@ def outcome(world: World) -> dict[str, Any]:
         "dirty": sorted(str(d.unit) for d in state.dirty),
         "intents": sorted(str(i.unit) for i in state.intents),
         "postponed": sorted(str(p.unit) for p in state.postponed),
+        "states": {key: _state(module) for key, module in world.server.modules.items() if module.resources},
         "inventory": {
-            str(u): (b.digest[:8], b.component, b.order, b.certain, b.uid == _uid(world, u))
+            str(u): (b.digest[:8], b.component, b.order, b.certain, u.is_terraform or b.uid == _uid(world, u))
             for u, b in sorted(world.sqlite.baselines(STACK).items())
         },
     }
+
+
+def _state(module: SimModule) -> dict[str, Any]:
+    """Resources without the names that they are born with."""
+    return {address: {k: v for k, v in body.items() if k != "id"} for address, body in module.resources.items()}
 
 
 def _settled(body: dict[str, Any]) -> dict[str, Any]:

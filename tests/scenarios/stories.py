@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from gitopsd.kinds.marks import PART_OF_LABEL
 from gitopsd.model.ids import UnitId
 from tests.scenarios.harness import APPLYSET, World
 from tests.scenarios.manifests import app, commit, config, definition, job, space, widget
+from tests.scenarios.modules import code, shop
 from tests.support.ssa import Body
 
 Files = Mapping[str, str]
@@ -134,6 +136,21 @@ def _superseded(world: World) -> None:
     world.deliver(STUCK)
 
 
+def _superseded_shop(world: World) -> None:
+    """A larger database is there when a commit comes that makes it larger still, adds one, and fails."""
+    larger = shop(size="2", tag="never-ready")
+    broken = shop(size="3", tag="pull-error")
+    broken["network/main.tf.json"] = json.dumps(
+        code({"host": "db-${sim.db.size}"}, db={"size": "3", "kind": "small"}, added={"size": "1"})
+    )
+
+    def supersede() -> None:
+        world.push(broken)
+
+    world.when(lambda: world.server.modules["network"].resources["sim.db"]["size"] == "2", supersede)
+    world.deliver(larger)
+
+
 def _drift(world: World) -> None:
     _deployed(FIRST)(world)
     _sweep(world)
@@ -160,4 +177,9 @@ STORIES = (
     Story("job with another template", _deployed(WITH_JOB), _push(WITH_NEXT_JOB), ("deploy", "good")),
     Story("failing job", _deployed(WITH_JOB), _push(WITH_BAD_JOB), ("rollback", "good")),
     Story("heal of drift", _drift, _sweep, ("heal", "good"), sweep=True),
+    Story("first deploy of both worlds", _nothing, _push(shop()), ("deploy", "good")),
+    Story("update of both worlds", _deployed(shop()), _push(shop(size="2")), ("deploy", "good")),
+    Story("failing both worlds", _deployed(shop()), _push(shop(size="2", tag="pull-error")), ("rollback", "good")),
+    Story("failing first deploy of both worlds", _nothing, _push(shop(tag="pull-error")), ("rollback", "good")),
+    Story("superseded in both worlds", _deployed(shop()), _superseded_shop, ("rollback", "good")),
 )
