@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from threading import Event, Lock
 from types import FrameType
@@ -17,23 +17,28 @@ from gitopsd.assembly import make_pipeline, read_record
 from gitopsd.board import StatusBoard
 from gitopsd.clock import SystemClock
 from gitopsd.config.host import HostConfig
+from gitopsd.control.peers import permitted_text
+from gitopsd.control.server import ControlServer
 from gitopsd.model.audit import AuditEvent
 from gitopsd.model.errors import EnvironmentFault, GitopsdError, UsageError
 from gitopsd.model.memory import Memory, StackState
 from gitopsd.model.plan import Plan
 from gitopsd.model.ports import Source
+from gitopsd.model.run import RunRecord
 from gitopsd.model.spec import StackSpec
-from gitopsd.model.status import DaemonInfo
+from gitopsd.model.status import DaemonInfo, Phase, Wanted
 from gitopsd.model.times import timestamp
 from gitopsd.probe import HttpProbe
 from gitopsd.record import SqliteRecord, open_record
 from gitopsd.stack.actor import Actor
 from gitopsd.stack.attention import StackAttention
-from gitopsd.stack.desk import Desk
+from gitopsd.stack.desk import Desk, Fetched
 from gitopsd.stack.ledger import DAEMON, Ledger
 from gitopsd.stack.pipeline import Pipeline
+from gitopsd.stack.reception import Reception
 from gitopsd.stack.worker import Rest, StackWorker
 from gitopsd.triggers.clockwork import SWEEP_EVERY, Clockwork
+from gitopsd.views.status import stack_status
 
 log = structlog.get_logger("gitopsd.daemon")
 
@@ -90,7 +95,7 @@ class App:
         with self._assembled() as host, host.stopping_on_signals():
             settled = True
             for desk in host.desks():
-                fetched = desk.look()
+                fetched = host.look(desk)
                 settled = settled and not fetched.trouble
                 for name in fetched.stacks:
                     worker = host.worker(name, desk.name)
@@ -109,13 +114,13 @@ class App:
         with self._assembled() as host, host.stopping_on_signals():
             actors = host.actors(clockwork)
             for source, desk in zip(self.config.sources, host.desks(), strict=True):
-                clockwork.every(source.poll, partial(_poll, desk, actors), name=f"poll {source.name}")
-            clockwork.start()
-            log.info(
-                "started", instance=self.config.instance, pid=os.getpid(), sources=[s.name for s in self.config.sources]
-            )
-            host.stop.wait()
-            log.info("stopping at the next safe point")
+                clockwork.every(source.poll, partial(actors.poll, desk), name=f"poll {source.name}")
+            with closing(host.listen(actors)):
+                clockwork.start()
+                names = [s.name for s in self.config.sources]
+                log.info("started", instance=self.config.instance, pid=os.getpid(), sources=names)
+                host.stop.wait()
+                log.info("stopping at the next safe point")
             clockwork.stop()
             actors.stop()
             log.info("stopped")
@@ -157,16 +162,39 @@ class Host:
         owners = {stack: source for source, stacks in known.items() for stack in stacks}
         return [Desk(s.name, self.pipeline, known.get(s.name, ()), owners) for s in self.config.sources]
 
+    def look(self, desk: Desk) -> Fetched:
+        """Look at a source. What is wrong with it is shown and audited, also while no stack of it is known."""
+        fetched = desk.look()
+        if self.board.source(desk.name, fetched.trouble):
+            action, detail = ("hold", fetched.trouble) if fetched.trouble else ("release", "can be read again")
+            event = AuditEvent(DAEMON, action, result="source", detail=f"source {desk.name}: {detail}")
+            try:
+                self.record.audit([event])
+            except EnvironmentFault as fault:  # the stacks are told all the same
+                log.error("not audited", source=desk.name, error=str(fault))
+        return fetched
+
     def attention(self, stack: str) -> StackAttention:
         return self._attention[stack]
 
     def worker(self, stack: str, source: str) -> StackWorker:
-        attention = StackAttention(lambda commit: self.pipeline.ask(source, stack, commit).digest)
+        attention = StackAttention(
+            lambda commit: self.pipeline.ask(source, stack, commit).digest, lambda: self.record.orders(stack)
+        )
         self._attention[stack] = attention
         if self.stop.is_set():
             attention.stop()
         ledger = Ledger(stack, source, self.config.instance, self.record, self.clock)
-        return StackWorker(ledger, self.pipeline, attention, self._probe, self.board.publish)
+        approvers = permitted_text(self.config.socket_group)
+        return StackWorker(ledger, self.pipeline, attention, self._probe, self.board.publish, approvers=approvers)
+
+    def listen(self, actors: Actors) -> ControlServer:
+        """From now on people may order. Raises EnvironmentFault if nobody can listen at the socket."""
+        group = self.config.socket_group
+        reception = Reception(self.record, self.clock, actors, permitted_text(group))
+        server = ControlServer(self.config.socket, group, reception.handle)
+        server.start()
+        return server
 
     def actors(self, clockwork: Clockwork) -> Actors:
         return Actors(self, clockwork)
@@ -191,12 +219,21 @@ class Host:
 
 
 class Actors:
-    """The stacks' threads, started as their stacks become known."""
+    """The stacks' threads, started as their stacks become known; for people, what can be asked of them."""
 
     def __init__(self, host: Host, clockwork: Clockwork) -> None:
         self._host, self._clockwork = host, clockwork
         self._actors: dict[str, Actor] = {}
+        self._desks: dict[str, Desk] = {}  # by stack
         self._lock = Lock()
+
+    def poll(self, desk: Desk) -> str:
+        """Look at a source and tell its stacks; why it could not be read, "" if it could."""
+        fetched = self._host.look(desk)
+        for stack in fetched.stacks:
+            self._desks[stack] = desk
+            self.of(stack, desk.name).fetched(fetched.head, fetched.trouble)
+        return fetched.trouble
 
     def of(self, stack: str, source: str) -> Actor:
         with self._lock:
@@ -209,14 +246,37 @@ class Actors:
                 self._clockwork.every(SWEEP_EVERY, actor.sweep, name=f"sweep {stack}")
             return actor
 
+    # ------------------------------------------------------------ for people
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted({*self._actors, *self._host.record.stacks()}))
+
+    def wanted(self, stack: str) -> Wanted | None:
+        actor = self._actors.get(stack)
+        return actor.worker.facts.wanted if actor else None
+
+    def current(self, stack: str) -> RunRecord | None:
+        actor = self._actors.get(stack)
+        return actor.worker.facts.current if actor else None
+
+    def nudge(self, stack: str) -> int:
+        """A stack whose thread has not started yet looks at everything when it does: number 1."""
+        actor = self._actors.get(stack)
+        return actor.nudge() if actor else 1
+
+    def looked(self, stack: str, number: int) -> str | None:
+        actor = self._actors.get(stack)
+        if actor is None or not actor.looked(number):
+            return None
+        shown = stack_status(actor.worker.facts.snapshot())
+        return "" if shown["phase"] == Phase.SYNCED.value else f"{shown['phase']}: {shown['message']}"
+
+    def fetch(self, stack: str) -> str:
+        desk = self._desks.get(stack)
+        return self.poll(desk) if desk else "its source was not read yet"
+
     def stop(self) -> None:
         for actor in self._actors.values():
             actor.stop()
         for actor in self._actors.values():
             actor.join()
-
-
-def _poll(desk: Desk, actors: Actors) -> None:
-    fetched = desk.look()
-    for stack in fetched.stacks:
-        actors.of(stack, desk.name).fetched(fetched.head, fetched.trouble)

@@ -72,6 +72,16 @@ class StackFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What is wrong with a source, if anything is: with it, with its branch, or with its stack file. `since` is when that
+    was first seen (ISO 8601, UTC)."""
+
+    name: str
+    trouble: str = ""
+    since: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonInfo:
     """The process that looks after the stacks. `since` is when it started (ISO 8601, UTC); None while none runs."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from threading import Lock
 
 import structlog
 
@@ -31,18 +32,24 @@ class Desk:
     def __init__(self, name: str, pipeline: Pipeline, known: Iterable[str], owners: dict[str, str]) -> None:
         self.name, self.pipeline, self._owners = name, pipeline, owners
         self.stacks: list[str] = list(known)
+        self._one_by_one = Lock()
         self._read: str | None = None  # the head whose stack file was read, and what was wrong with it
         self._unread = ""
+        self._told = ""  # what was last said to be wrong
 
     def look(self) -> Fetched:
-        """Fetch, and read which stacks the head has. Never raises what a stack can be held for."""
+        """Fetch, and read which stacks the head has. Never raises what a stack can be held for. Safe from several
+        threads: who comes meanwhile looks afterwards."""
+        with self._one_by_one:
+            return self._look()
+
+    def _look(self) -> Fetched:
         source = self.pipeline.source(self.name)
         trouble = ""
         try:
             head: str | None = source.fetch()
         except GitopsdError as error:
             head, trouble = source.head(), str(error)
-            log.warning("source not fetched", source=self.name, error=trouble)
         if head is not None and head != self._read:
             log.info("head", source=self.name, commit=head[:12])
             try:
@@ -51,7 +58,16 @@ class Desk:
             except EnvironmentFault as fault:  # the mirror does not answer now; the next look asks again
                 self._unread = str(fault)
         trouble = self._unread or trouble
+        self._tell(trouble)
         return Fetched(head, tuple(self.stacks), trouble)
+
+    def _tell(self, trouble: str) -> None:
+        """Say what is wrong, once for each change of it: also where there is no stack yet that could be held for it."""
+        if trouble and trouble != self._told:
+            log.error("source cannot be delivered", source=self.name, error=trouble)
+        elif self._told and not trouble:
+            log.info("source can be delivered again", source=self.name)
+        self._told = trouble
 
     def _read_stacks(self, head: str) -> str:
         try:

@@ -12,7 +12,7 @@ from gitopsd.model.live import Health
 from gitopsd.model.memory import Good, Hold, HoldReason, Memory
 from gitopsd.model.plan import Postponed
 from gitopsd.model.run import RunKind
-from gitopsd.model.status import DaemonInfo, Phase, StackFacts
+from gitopsd.model.status import DaemonInfo, Phase, SourceFacts, StackFacts
 from gitopsd.views.history import run_summary
 
 SCHEMA = "gitopsd.io/status/v1"
@@ -73,12 +73,15 @@ def stack_status(facts: StackFacts) -> dict[str, Any]:
     return document
 
 
-def status_document(daemon: DaemonInfo, stacks: Iterable[StackFacts], at: str | None = None) -> dict[str, Any]:
+def status_document(
+    daemon: DaemonInfo, stacks: Iterable[StackFacts], at: str | None = None, *, sources: Iterable[SourceFacts] = ()
+) -> dict[str, Any]:
     """The whole document; `at` is when it was made (ISO 8601, UTC), None if nobody knows."""
     return {
         "schema": SCHEMA,
         "at": at,
         "daemon": to_plain(daemon),
+        "sources": [to_plain(source) for source in sources],
         "stacks": [stack_status(facts) for facts in sorted(stacks, key=lambda f: f.name)],
     }
 

@@ -22,12 +22,19 @@ _ILLS = ("degraded", "missing", "drifted")
 
 
 def converged(document: Mapping[str, Any]) -> bool:
-    """Whether every stack is Synced, without drift and without a unit that is broken or gone: exit code 0.
+    """Whether every stack is Synced, without drift and without a unit that is broken or gone, and every source could be
+    read: exit code 0.
 
     A document without stacks says of nothing that it is in sync.
     """
-    return bool(document["stacks"]) and all(
-        stack["phase"] == "Synced" and not any(stack["units"].get(ill) for ill in _ILLS) for stack in document["stacks"]
+    readable = not any(source["trouble"] for source in document.get("sources", ()))
+    return (
+        readable
+        and bool(document["stacks"])
+        and all(
+            stack["phase"] == "Synced" and not any(stack["units"].get(ill) for ill in _ILLS)
+            for stack in document["stacks"]
+        )
     )
 
 
@@ -35,6 +42,7 @@ def status_text(document: Mapping[str, Any], now: datetime) -> Iterator[Block]:
     """The overview as a table, then for each stack what is not as it should be."""
     yield _daemon_line(document, now)
     stacks: Sequence[Mapping[str, Any]] = document["stacks"]
+    yield from _sources(document, now)
     if not stacks:
         yield line("No stack is known yet.")
         return
@@ -55,6 +63,14 @@ def _daemon_line(document: Mapping[str, Any], now: datetime) -> Line:
         return line(f"gitopsd {daemon.get('version') or ''} is running (pid {daemon.get('pid')}{since}).")
     known = f" What follows was last known {ago(document['at'], now)}." if document.get("at") else ""
     return line(bad("gitopsd is not running."), known)
+
+
+def _sources(document: Mapping[str, Any], now: datetime) -> Iterator[Block]:
+    """What is wrong with sources, unless a stack of theirs says it below."""
+    told = {(stack["source"], hold["detail"]) for stack in document["stacks"] for hold in stack["holds"]}
+    for source in document.get("sources", ()):
+        if source["trouble"] and (source["name"], source["trouble"]) not in told:
+            yield line(bad(f"source {source['name']}"), f" ({ago(source['since'], now)}): {source['trouble']}")
 
 
 def _row(stack: Mapping[str, Any], now: datetime) -> tuple[Span, ...]:

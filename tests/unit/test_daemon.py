@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import orjson
 import pytest
+import structlog
 
 from gitopsd import daemon
 from gitopsd.config.host import ClusterConfig, HostConfig, SourceConfig
@@ -23,6 +24,7 @@ from gitopsd.record.reader import open_reader
 from gitopsd.render import Renderer
 from gitopsd.stack.pipeline import Origin, Pipeline, TerraformSetup
 from gitopsd.triggers.clockwork import Clockwork
+from gitopsd.views.status_text import converged
 from tests.scenarios.harness import STACK, Effects
 from tests.scenarios.manifests import commit, config, space
 from tests.support.memory_cache import MemoryCache
@@ -227,3 +229,43 @@ def test_two_stacks_of_one_source_have_a_thread_each_and_one_that_is_broken_stop
     phases = {s["name"]: s["phase"] for s in site.status()["stacks"]}
     assert phases[STACK] == "Synced"
     assert phases["other"] != "Synced"
+
+
+TYPO = {**files("1"), "gitopsd.yaml": files("1")["gitopsd.yaml"] + "  onFailur: hold\n"}
+
+
+def sources(site: Site) -> list[tuple[str, bool, bool]]:
+    return [(s["name"], "gitopsd.yaml:" in s["trouble"], bool(s["since"])) for s in site.status()["sources"]]
+
+
+def test_a_source_without_any_stack_yet_says_what_is_wrong_with_it(site: Site) -> None:
+    site.source.commit(TYPO)
+    with structlog.testing.capture_logs() as logs:
+        assert not site.app.once()
+    told = [entry for entry in logs if entry["log_level"] == "error"]
+    assert [(entry["source"], "gitopsd.yaml:" in entry["error"]) for entry in told] == [("main", True)]
+    assert sources(site) == [("main", True, True)]
+    assert not converged(site.status())
+    assert "hold" in site.actions(), "a commit that is not taken is on record"
+    site.source.commit(files("1"))
+    assert site.app.once()
+    assert sources(site) == [("main", False, False)]
+
+
+def test_run_says_once_for_each_change_what_is_wrong_with_a_source(site: Site) -> None:
+    site.source.commit(TYPO)
+    clockwork = Inline()
+
+    def polls() -> None:
+        for _ in range(3):
+            clockwork.work["poll main"]()
+        site.source.commit(files("1"))
+        clockwork.work["poll main"]()
+        terminate()
+
+    clockwork.at_start = polls
+    with structlog.testing.capture_logs() as logs:
+        site.app.run(cast(Clockwork, clockwork))
+    said = [e["event"] for e in logs if e.get("source") == "main" and e["event"].startswith("source")]
+    assert said == ["source cannot be delivered", "source can be delivered again"]
+    assert site.actions().count("hold") == 1
