@@ -49,14 +49,16 @@ class ModulePart:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a plan looks at. `others` are the inventories of the host's other stacks; `run_terraform` is false for a
-    preview that must not run code of a branch that nobody delivers."""
+    """What a plan looks at. `dirty` units are compared whatever their baseline says. `others` are the inventories of the
+    host's other stacks. `run_terraform` is false for a preview that must not run the code of a branch that nobody
+    delivers."""
 
     spec: StackSpec
     desired: Desired
     baselines: Mapping[UnitId, Baseline]
     scope: Collection[UnitId] | None
     drifted: Collection[UnitId]
+    dirty: Collection[UnitId]
     others: Mapping[str, Mapping[UnitId, Baseline]]
     at: str
     run_terraform: bool = True
@@ -195,7 +197,7 @@ def _fill(bench: Bench, look: Look) -> tuple[Desired, dict[UnitId, str]]:
     waiting: dict[UnitId, str] = {}
     problems: list[Problem] = []
     for unit, template in templates.items():
-        looked_at = unit in look.drifted or (look.scope is not None and unit in look.scope)
+        looked_at = unit in look.drifted or unit in look.dirty or (look.scope is not None and unit in look.scope)
         try:
             found = bench.filled(template, None if looked_at else look.baselines.get(unit))
         except CommitError as error:

@@ -215,6 +215,7 @@ class Pipeline:
             self.record.baselines(ask.spec.name),
             scope,
             drifted,
+            [d.unit for d in state.dirty],
             self._others(ask.spec.name) if ask.spec.terraform else {},
             at,
             run_terraform,
@@ -277,7 +278,7 @@ class Pipeline:
     ) -> Planned:
         baselines = self.record.baselines(spec.name)
         target = self.desired(ask) if ask else Desired(spec.name, NO_REVISION, "", {})
-        look = Look(spec, target, baselines, None, (), {}, at)
+        look = Look(spec, target, baselines, None, (), [d.unit for d in state.dirty], {}, at)
         part = rollback_part(bench, look, state, partial(self._modules_at, spec), granted)
         desired = part.filled if ask else None
         dirty = [d.unit for d in state.dirty if not d.unit.is_terraform]

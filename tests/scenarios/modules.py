@@ -26,8 +26,8 @@ def both(
     more: Mapping[str, Mapping[str, Any]] | None = None,
     **spec: Any,
 ) -> dict[str, str]:
-    """The files of a commit: Terraform components in waves -20, -19, ..., components of objects in 0, 10, 20, ... `more`
-    is what a component's section has beside that."""
+    """The files of a commit: Terraform components in waves -20, -19, ..., components of objects in 0, 10, 20, ...
+    `more` is what a component's section has beside that."""
     files: dict[str, str] = {}
     components: list[dict[str, Any]] = []
     extra = more or {}
