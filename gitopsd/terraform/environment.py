@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,24 @@ def secrets_in(variables: Mapping[str, str]) -> Iterator[str]:
     return (value for name, value in variables.items() if _TELLING.search(name))
 
 
+@dataclass(frozen=True, slots=True)
+class Private:
+    """The program's directories in place of ours."""
+
+    home: Path
+    tmp: Path
+
+
 def program_environment(
-    settings: TerraformSettings, host: Mapping[str, str], private: Path, data: Path
+    settings: TerraformSettings, host: Mapping[str, str], private: Private, data: Path
 ) -> dict[str, str]:
-    """Everything but the module's variables. `private` holds HOME and TMPDIR, `data` is Terraform's own directory."""
+    """Everything but the module's variables. `data` is Terraform's own directory."""
     kept = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
     cli = {"TF_CLI_CONFIG_FILE": str(settings.cli_config)} if settings.cli_config else {}
     return {
         **kept,
-        "HOME": str(private / "home"),
-        "TMPDIR": str(private / "tmp"),
+        "HOME": str(private.home),
+        "TMPDIR": str(private.tmp),
         **host,
         **cli,
         "CHECKPOINT_DISABLE": "1",

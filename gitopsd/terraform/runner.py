@@ -14,9 +14,10 @@ from typing import Any
 from gitopsd.model.errors import EnvironmentFault, Problem
 from gitopsd.terraform.child import Ended, Order, run
 from gitopsd.terraform.command import Command
-from gitopsd.terraform.environment import host_variables, program_environment, secrets_in
+from gitopsd.terraform.environment import Private, host_variables, program_environment, secrets_in
 from gitopsd.terraform.runmark import new_mark, with_pid, write_mark
 from gitopsd.terraform.settings import TerraformSettings
+from gitopsd.terraform.sockets import leave, socket_dir
 from gitopsd.terraform.workplace import Workplace
 from gitopsd.tfplan import Scrubber
 
@@ -52,6 +53,7 @@ class Runner:
     def close(self) -> None:
         """Interrupt what runs, and start nothing any more."""
         self._closed.set()
+        leave(self.settings.runtime_dir)
 
     @property
     def closed(self) -> bool:
@@ -97,7 +99,7 @@ class Runner:
         judge."""
         settings, place = self.settings, call.place
         environment = {
-            **program_environment(settings, host_variables(settings), place.directory, place.data),
+            **program_environment(settings, host_variables(settings), self._private(call), place.data),
             "TF_PLUGIN_CACHE_DIR": str(plugin_cache(settings)),
             "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE": "true",
             **call.variables,
@@ -127,6 +129,11 @@ class Runner:
         if ended.status >= 0:  # one that was killed may have left a lock: that is looked after before the next command
             place.mark.unlink(missing_ok=True)
         return ended
+
+    def _private(self, call: Call) -> Private:
+        """Init unpacks whole providers, but starts none; what starts them needs a place for their sockets."""
+        home = call.place.directory
+        return Private(home / "home", home / "tmp" if call.name == "init" else socket_dir(self.settings.runtime_dir))
 
     def _start(self, order: Order) -> Ended:
         if self.closed:

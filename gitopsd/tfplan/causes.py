@@ -71,6 +71,16 @@ def _any(*patterns: str) -> str:
 RULES: tuple[Rule, ...] = (
     Rule(Trouble.STALE, r"^saved plan (is stale|does not match)"),
     Rule(Trouble.LOCKED, r"acquiring the state lock|state is already locked|workspace (is )?(already )?locked"),
+    Rule(Trouble.LOCK_FILE, r"^(inconsistent dependency lock file|provider dependency changes detected)"),
+    Rule(
+        Trouble.LOCK_FILE,
+        _any(
+            r"does(n't| not) match (any of )?.{0,40}checksums",
+            r"checksums? (previously )?recorded in the dependency lock",
+            r"locked provider .* does not match configured version constraint",
+        ),
+        True,
+    ),
     Rule(
         Trouble.UNPREPARED,
         _any(
@@ -84,16 +94,6 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(Trouble.UNPREPARED, r"please run \"?(terraform|tofu) init|run \"(terraform|tofu) init( -upgrade)?\"", True),
     Rule(Trouble.NO_WORKSPACE, r"^workspace .* (doesn't|does not) exist|currently selected workspace"),
-    Rule(Trouble.LOCK_FILE, r"^(inconsistent dependency lock file|provider dependency changes detected)"),
-    Rule(
-        Trouble.LOCK_FILE,
-        _any(
-            r"does(n't| not) match (any of )?.{0,40}checksums",
-            r"checksums? (previously )?recorded in the dependency lock",
-            r"locked provider .* does not match configured version constraint",
-        ),
-        True,
-    ),
     # What Terraform itself says of the code, in words that it uses for nothing else.
     Rule(
         Trouble.CODE,
@@ -108,6 +108,15 @@ RULES: tuple[Rule, ...] = (
             r"^(argument or block definition|argument definition|.* label) required",
             r"^(cycle:|error in function call|call to unknown function|duplicate |instance cannot be destroyed)",
         ),
+    ),
+    Rule(
+        Trouble.CODE,
+        _any(
+            r"no available releases match",
+            r"was not found in any of the search locations",
+            r"registry .{0,60}does not have a provider named",
+        ),
+        True,
     ),
     # What providers and backends say of the world around, wherever it stands in the code.
     Rule(Trouble.DISK, r"no space left on device|disk quota exceeded", True),

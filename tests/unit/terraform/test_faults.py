@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from tests.unit.terraform.bench import Bench
 DATA = 'resource "terraform_data" "%s" {\n  input = %s\n}\n'
 
 
-def commit_problem(bench: Bench, text: str, **more: object) -> Problem:
+def commit_problem(bench: Bench, text: str, **more: Any) -> Problem:
     """The one problem that a plan of this code has, and that is the commit's."""
     with pytest.raises(CommitError) as refused:
         bench.terraform.plan(bench.module(text, **more))
@@ -178,7 +179,8 @@ def test_nothing_of_our_environment_reaches_the_program(bench: Bench, monkeypatc
     assert "inherited" not in got.values()
     assert (got["CLOUD_REGION"], got["CLOUD_ZONE"]) == ("north", "a")
     assert got["HOME"].startswith(str(bench.directory))
-    assert got["TMPDIR"].startswith(str(bench.directory))
+    assert Path(got["TMPDIR"]).stat().st_mode & 0o777 == 0o700
+    assert got["TMPDIR"] != os.environ.get("TMPDIR")
 
 
 def test_a_broken_line_of_an_environment_file_is_named_without_its_text(bench: Bench) -> None:
