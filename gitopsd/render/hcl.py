@@ -1,6 +1,6 @@
 """The texts in Terraform code that could be paths: enough of its syntax to tell a text from a comment or a label.
 
-What the code means is Terraform's business: nothing here fails for code that Terraform refuses.
+What the code means is Terraform's business: it says what is wrong with it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ SCANNER_VERSION: Final = "1"
 """Part of every cache key of a scanned text: to be raised whenever the same code would give other texts."""
 
 _MAX_LENGTH: Final = 1024
+_MAX_DEPTH: Final = 200
+"""Texts in texts: each may have to look for its end in all that follows."""
 _NO_PATH: Final = re.compile(r"[\x03-\x1f\x7f]|^/|^\s*$")
 
 
@@ -54,7 +56,8 @@ class Unreadable(Exception):
 
 
 def texts_of_code(code: str) -> tuple[Text, ...]:
-    """Every text of `*.tf`, `*.tofu` and `*.tfvars` that could be a path; labels of blocks are none."""
+    """Every text of `*.tf`, `*.tofu` and `*.tfvars` that could be a path; labels of blocks are none. Raises Unreadable
+    for code that nobody wrote by hand."""
     scanner = _Scanner(code, _Code(0))
     scanner.run()
     return _paths(text for text in scanner.texts if text is not None)
@@ -154,7 +157,7 @@ class _Template:
 
 
 class _Scanner:
-    """Goes through a text once, without recursion: however deep code nests, `modes` grows and the stack does not."""
+    """Goes through a text once. `modes` are the texts and expressions that are open, the innermost last."""
 
     def __init__(self, code: str, outermost: _Code | _Template) -> None:
         self.texts: list[Text | None] = []
@@ -180,6 +183,11 @@ class _Scanner:
         self._at = match.end()
         return match.lastgroup, match
 
+    def _enter(self, mode: _Code | _Template) -> None:
+        if len(self._modes) >= _MAX_DEPTH:
+            raise Unreadable("nested too deep", bisect_right(self._starts, self._at - 1))
+        self._modes.append(mode)
+
     # ------------------------------------------------------------ code
 
     def _in_code(self, mode: _Code) -> None:
@@ -187,11 +195,11 @@ class _Scanner:
         if kind == "quote":
             index = len(self.texts)
             self.texts.append(None)
-            self._modes.append(_Template(index, _role(mode)))
+            self._enter(_Template(index, _role(mode)))
             mode.line.append(("text", "", index))
         elif kind == "heredoc":
             end = re.compile(rf"^[ \t]*{re.escape(match['tag'])}[ \t]*\r?$", re.MULTILINE)
-            self._modes.append(_Template(-1, end=end))
+            self._enter(_Template(-1, end=end))
         elif kind == "newline" or match[0] == ",":
             self._end_line(mode)
         elif kind == "open":
@@ -238,8 +246,9 @@ class _Scanner:
             line = bisect_right(self._starts, match.start())
             self.texts[mode.index] = Text("".join(mode.pieces), line, mode.role)
             self._modes.pop()
+            self._at = match.start() if match[0] == "\n" else self._at  # it ends the line of code, too
         elif kind == "put":
-            self._modes.append(_Code(match.start()))
+            self._enter(_Code(match.start()))
         elif kind == "escape":
             mode.pieces.append(_unescaped(match[0]))
         else:
@@ -255,14 +264,14 @@ class _Scanner:
         if put is None:
             self._modes.pop()
         elif put["put"]:
-            self._modes.append(_Code(put.start()))
+            self._enter(_Code(put.start()))
         else:
             mode.pieces.append(put[0][1:])
 
 
 def _role(mode: _Code) -> Role:
     """What the text that begins here is: `NAME = "..."` sets an argument."""
-    if [kind for kind, _, _ in mode.line] != ["word", "equals"]:
+    if len(mode.line) != 2 or [kind for kind, _, _ in mode.line] != ["word", "equals"]:
         return Role.ANY
     return Role.SOURCE if mode.blocks == ["module"] and mode.line[0][1] == "source" else Role.VALUE
 

@@ -95,3 +95,9 @@ def test_while_a_kustomization_is_broken_every_change_counts(rendering: Renderin
 def test_a_digest_parses_no_manifest_and_runs_no_build(rendering: Rendering) -> None:
     assert rendering.digest({"web/a.yaml": "{broken"}, "web")
     assert rendering.cache.gets == 0
+
+
+def test_a_stack_without_terraform_has_the_digest_that_it_had_before_there_was_any(rendering: Rendering) -> None:
+    """Hosts remember digests: another one for the same commit would be a run, and forget what is quarantined."""
+    digest = rendering.digest(PLAIN, "web", "shared", section="x")
+    assert digest == "4a227dbc77c4bcbcfb2db049da7f431225ff55082a17e84e45828f949469b678"
