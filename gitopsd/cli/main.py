@@ -24,6 +24,15 @@ COMMANDS = {
     "history": "list the runs, newest first",
     "show": "show one run: what it did, what its gates saw, why it failed",
     "why": "say what a unit waits for",
+    "sync": "fetch, and bring a stack to the newest commit now",
+    "approve": "allow what a stack waits for",
+    "reject": "forbid what a stack waits for: the commit that asks for it has failed",
+    "suspend": "let a stack wait: newer commits are only noted, drift is only reported",
+    "resume": "let a suspended, pinned or destroyed stack go on",
+    "retry": "try once more what has failed",
+    "rollback": "go back to an older good revision and stay there",
+    "prune": "allow deletions that wait for a person, and show why the others wait",
+    "destroy": "delete everything of a stack",
     "audit": "read, follow, export or verify the audit log",
     "version": "show the versions of gitopsd and of the tools that it uses",
 }
@@ -90,7 +99,7 @@ class _CommandParser(_Parser):
     """The parser of one command, which asks the command's module for its arguments only when it is used."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        command = importlib.import_module(f"gitopsd.cli.{self.prog.rpartition(' ')[2]}")
+        command = importlib.import_module(f"gitopsd.cli.{self.prog.rpartition(' ')[2].replace('-', '_')}")
         self.epilog = f"example:\n{command.EXAMPLE}"
         command.arguments(self)
         self.set_defaults(execute=command.execute)

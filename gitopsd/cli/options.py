@@ -19,6 +19,14 @@ def at_least_one(text: str) -> int:
     return int(text)
 
 
+def length(text: str) -> float:
+    """Seconds of a length of time: `90s`, `30m`, `2h`, `7d`."""
+    found = _SPAN.fullmatch(text.strip())
+    if found is None or int(found[1]) < 1:
+        raise ArgumentTypeError(f"{text!r} is no length of time; write 30m, 2h or 1d")
+    return float(int(found[1]) * _SECONDS[found[2]])
+
+
 def since(text: str) -> datetime:
     """A time, written as one (ISO 8601, UTC unless it says otherwise) or as how long ago: `90s`, `30m`, `2h`, `7d`."""
     length = _SPAN.fullmatch(text.strip())

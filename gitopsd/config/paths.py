@@ -22,10 +22,14 @@ DEFAULTS: Final = {"stateDir": DEFAULT_STATE_DIR, "socket": DEFAULT_SOCKET}
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """`state_dir` holds what must last, `runtime_dir` (the socket's directory) what ends with the process."""
+    """`state_dir` holds what must last, `runtime_dir` (the directory of `socket`) what ends with the process."""
 
     state_dir: Path
-    runtime_dir: Path
+    socket: Path
+
+    @property
+    def runtime_dir(self) -> Path:
+        return self.socket.parent
 
 
 def find_config(argument: str | None, environ: Mapping[str, str]) -> Path:
@@ -40,7 +44,7 @@ def quick_paths(file: Path) -> Paths:
     if texts is None:
         document, _ = read_host_file(file)
         texts = {key: _text(file, document, key) for key in DEFAULTS}
-    return Paths(beside(file, texts["stateDir"]), beside(file, texts["socket"]).parent)
+    return Paths(beside(file, texts["stateDir"]), beside(file, texts["socket"]))
 
 
 def beside(file: Path, path: str) -> Path:

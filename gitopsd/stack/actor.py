@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from threading import Condition, Thread
 
 import structlog
@@ -15,6 +16,12 @@ log = structlog.get_logger("gitopsd.stack")
 
 FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0
 """Seconds until a stack that the environment blocks is tried again; doubled each time."""
+
+LONGEST_LOOK = 30.0
+"""Seconds between two looks at the clock while something of the stack is to end by itself: that is said in wall time,
+which may jump."""
+
+NEVER = float("inf")
 
 
 class Actor(Thread):
@@ -31,6 +38,9 @@ class Actor(Thread):
         self._trouble = ""
         self._stopping = False
         self._retries = 0
+        self._asked = False
+        self._begun = self._ended = 0  # looks at the stack
+        self._due = NEVER
 
     def fetched(self, head: str | None, trouble: str) -> None:
         """What a look at the source gave: its head as far as known, and why it could not be read, if so.
@@ -52,6 +62,21 @@ class Actor(Thread):
             self._sweep = True
             self._inbox.notify()
 
+    def nudge(self) -> int:
+        """A person said something: look now, whatever the stack waits for; the number of that look."""
+        with self._inbox:
+            self._asked = True
+            self._retries = 0
+            number = self._begun + 1
+            self._inbox.notify()
+        self.attention.wake()
+        return number
+
+    def looked(self, number: int) -> bool:
+        """Whether the look of this number is over."""
+        with self._inbox:
+            return self._ended >= number
+
     def stop(self) -> None:
         """End at the next safe point."""
         with self._inbox:
@@ -64,15 +89,28 @@ class Actor(Thread):
     def run(self) -> None:
         while True:
             with self._inbox:
-                self._inbox.wait_for(self._something, timeout=self._patience())
+                self._wait()
                 if self._stopping:
                     return
                 head, trouble, sweep = self._head, self._trouble, self._sweep or self._owes_sweep
-                self._news = self._sweep = self._owes_sweep = False
+                self._news = self._sweep = self._owes_sweep = self._asked = False
+                self._begun += 1
             self._settle(head, sweep=sweep, trouble=trouble)
+            with self._inbox:
+                self._ended = self._begun
+
+    def _wait(self) -> None:
+        """Until there is something to do, or it is time to try again, or something of the stack ends by itself."""
+        pause = self._patience()
+        again = None if pause is None else time.monotonic() + pause
+        while not self._something():
+            left = self._due - time.time() if again is None else again - time.monotonic()
+            if left <= 0:
+                return
+            self._inbox.wait(min(left, LONGEST_LOOK) if left < NEVER else None)
 
     def _something(self) -> bool:
-        return self._news or self._sweep or self._stopping
+        return self._news or self._sweep or self._stopping or self._asked
 
     def _patience(self) -> float | None:
         if not self._retries:
@@ -91,4 +129,14 @@ class Actor(Thread):
             log.exception("a fault of gitopsd itself; the stack is tried again", stack=self.worker.name)
             rest = Rest.RETRY
         self._retries = self._retries + 1 if rest is Rest.RETRY else 0
+        self._due = self._next_end()
         self._owes_sweep = sweep and rest is Rest.RETRY
+
+    def _next_end(self) -> float:
+        """When something of the stack ends by itself, in wall time. What is overdue could not be ended just now."""
+        try:
+            due = self.worker.due_in()
+        except GitopsdError as error:
+            log.error("cannot be read", stack=self.worker.name, error=str(error))
+            due = LONGEST_RETRY
+        return NEVER if due is None else time.time() + max(due, FIRST_RETRY)

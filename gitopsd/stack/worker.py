@@ -95,6 +95,10 @@ class StackWorker:
             self.ledger.hold(HoldReason.SOURCE, detail)
             self.facts.publish()
 
+    def due_in(self) -> float | None:
+        """Seconds until something of the stack ends by itself: a suspension, the wait for an answer."""
+        return self.people.due_in()
+
     def settle(self, commit: str, *, sweep: bool = False) -> Rest:
         """Bring the stack to `commit`, or as near as rules and environment allow. With `sweep`, look for drift too."""
         spoiled: EnvironmentFault | None = None

@@ -27,7 +27,7 @@ class Clockwork:
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
 
-    def every(self, seconds: float, work: Callable[[], None], *, name: str, at_once: bool = True) -> None:
+    def every(self, seconds: float, work: Callable[[], object], *, name: str, at_once: bool = True) -> None:
         """Call `work` every so many seconds, give or take a tenth; the first time at once unless told otherwise."""
         trigger = IntervalTrigger(seconds=seconds, jitter=seconds * JITTER, timezone=UTC)
         first = {"next_run_time": datetime.now(UTC)} if at_once else {}

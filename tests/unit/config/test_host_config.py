@@ -227,7 +227,7 @@ def test_the_configuration_is_found_where_the_command_line_or_the_environment_sa
 def test_quick_paths_agree_with_the_whole_configuration(tmp_path: Path, extra: str) -> None:
     file = write(tmp_path, MINIMAL + extra)
     config = load_host_config(file)
-    assert quick_paths(file) == Paths(config.state_dir, config.runtime_dir)
+    assert quick_paths(file) == Paths(config.state_dir, config.socket)
 
 
 def test_one_line_of_terraform_settings_does_not_slow_a_quick_look_down() -> None:

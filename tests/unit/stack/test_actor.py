@@ -30,6 +30,10 @@ class FakeWorker:
     changed: threading.Condition = field(default_factory=threading.Condition)
     gate: threading.Event = field(default_factory=threading.Event)
     inside: threading.Event = field(default_factory=threading.Event)
+    due: float | None = None
+
+    def due_in(self) -> float | None:
+        return self.due
 
     def trouble(self, detail: str) -> None:
         with self.changed:
