@@ -49,8 +49,8 @@ class ModulePart:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a plan looks at. `dirty` units are compared whatever their baseline says. `others` are the inventories of the
-    host's other stacks. `run_terraform` is false for a preview that must not run the code of a branch that nobody
+    """What a plan looks at. `dirty` units are compared whatever their baseline says. `others` are the inventories of
+    the host's other stacks. `run_terraform` is false for a preview that must not run the code of a branch that nobody
     delivers."""
 
     spec: StackSpec
