@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,13 @@ _DEFAULT = "default"
 def state_key(unit: TerraformUnit) -> str:
     """The name of a module's state in the host's own backend."""
     return unit.state_key or unit.component
+
+
+def secret_suffix(unit: TerraformUnit) -> str:
+    """What the `kubernetes` backend calls a module's state. It refuses a name that ends in a number, which it needs for
+    the further parts of large states."""
+    key = state_key(unit)
+    return f"{key}-gitopsd" if re.search(r"-\d+$", key) else key
 
 
 def local_state(settings: TerraformSettings, unit: TerraformUnit) -> Path:
@@ -93,7 +101,7 @@ def _kubernetes(settings: TerraformSettings, unit: TerraformUnit) -> dict[str, A
         remedy = "add a cluster, or set `terraform.backend: local`"
         text = "Terraform's states have no place: the backend `kubernetes` needs a cluster"
         raise ConfigurationError(Problem(text, unit=str(unit.id), remedy=remedy))
-    body: dict[str, Any] = {"secret_suffix": state_key(unit), "namespace": cluster.namespace}
+    body: dict[str, Any] = {"secret_suffix": secret_suffix(unit), "namespace": cluster.namespace}
     if cluster.in_cluster:
         return {**body, "in_cluster_config": True}
     body["config_paths"] = [str(file) for file in _kubeconfigs(cluster)]

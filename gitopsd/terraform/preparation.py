@@ -15,7 +15,7 @@ from typing import Any
 from gitopsd.model.errors import EnvironmentFault, NeedsPerson, Problem
 from gitopsd.model.ports import Module
 from gitopsd.model.units import TerraformUnit
-from gitopsd.terraform.backend import local_state, newest_backup, states_dir
+from gitopsd.terraform.backend import local_state, newest_backup, secret_suffix, states_dir
 from gitopsd.terraform.command import FLAG
 from gitopsd.terraform.failures import ended_badly, failure
 from gitopsd.terraform.runner import Call, Runner, plugin_cache
@@ -147,7 +147,7 @@ def state_gone(ready: Ready, settings: TerraformSettings) -> NeedsPerson:
         backup = newest_backup(settings, unit)
         help_ = f"copy {backup} there, or {help_.partition(', or ')[2]}" if backup else help_
     elif ready.hosted and settings.cluster is not None:
-        secret = f"tfstate-{unit.workspace}-{unit.state_key or unit.component}"
+        secret = f"tfstate-{unit.workspace}-{secret_suffix(unit)}"
         what = f"Secret {secret} in namespace {settings.cluster.namespace}"
     text = (
         f"the Terraform state that was there is gone ({what}); nothing is planned, for it would make everything again"
