@@ -11,7 +11,7 @@ from gitopsd.model.errors import CommitError
 from gitopsd.model.ports import BlobCache
 from gitopsd.model.spec import Component, KubernetesComponent, StackSpec, TerraformComponent
 from gitopsd.render.layout import PlainLayout, layout_of
-from gitopsd.render.modules import Facts, module_of
+from gitopsd.render.modules import Facts, module_of, once
 from gitopsd.render.tools import Tools
 from gitopsd.render.view import TreeView
 from gitopsd.yamltext import PARSER_VERSION
@@ -28,7 +28,8 @@ def desired_digest(view: TreeView, spec: StackSpec, tools: Tools, cache: BlobCac
     it: `facts` are asked for if there is a module. Raises EnvironmentFault if a tool is needed that the host has not.
     """
     components = [_component(view, spec, component, tools) for component in spec.kubernetes]
-    components += (_module(view, cache, spec, component, facts) for component in spec.terraform)
+    known = once(facts)
+    components += (_module(view, cache, spec, component, known) for component in spec.terraform)
     asked = [RENDER_VERSION, PARSER_VERSION, spec.name, spec.source, spec.section, components]
     return hashlib.sha256(orjson.dumps(asked)).hexdigest()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ class ModuleFacts:
 
 Facts = Callable[[], ModuleFacts]
 """Asked only where there is a module, because the program has to be run for the answer."""
+
+
+def once(facts: Facts) -> Facts:
+    """The same facts for every module of a stack, asked for at the first one."""
+    return functools.cache(facts)
 
 
 def no_terraform() -> ModuleFacts:
@@ -78,11 +84,12 @@ def module_of(
 
 def modules_of(view: TreeView, cache: BlobCache, spec: StackSpec, facts: Facts) -> tuple[TerraformUnit, ...]:
     """The units of all Terraform components, in their order. Raises CommitError with the problems of every one."""
+    known = once(facts)
     units: list[TerraformUnit] = []
     problems: list[Problem] = []
     for component in spec.terraform:
         try:
-            units.append(module_of(view, cache, spec, component, facts))
+            units.append(module_of(view, cache, spec, component, known))
         except CommitError as error:
             problems += error.problems
     raise_if(set(problems))

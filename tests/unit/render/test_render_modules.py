@@ -446,6 +446,20 @@ def test_without_a_module_no_program_is_asked_for_its_version() -> None:
     assert Renderer(MemoryCache()).digest(tree, spec, unasked) == Renderer(MemoryCache()).digest(tree, spec)
 
 
+def test_the_program_is_asked_for_its_version_once_for_a_stack() -> None:
+    asked: list[int] = []
+
+    def facts() -> ModuleFacts:
+        asked.append(1)
+        return FACTS
+
+    spec = stack(PLAIN, replace(PLAIN, name="other", workspace="blue"))
+    for ask in (Renderer(MemoryCache()).modules, Renderer(MemoryCache()).digest):
+        asked.clear()
+        ask(MemoryTree(TFVARS), spec, facts)
+        assert asked == [1]
+
+
 def test_a_host_that_cannot_run_terraform_is_at_fault_not_the_commit() -> None:
     def missing() -> ModuleFacts:
         raise EnvironmentFault(Problem("terraform is not there"))
