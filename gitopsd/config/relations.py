@@ -29,13 +29,13 @@ _ONLY_TERRAFORM: Final = ("approval",)
 @dataclass(frozen=True, slots=True)
 class Context:
     """What the file is judged by: its directory in the repository, the host's clusters, and what was seen so far in it,
-    over all of its stacks, with the line: targets, Terraform states by (key, workspace), and root modules by (path,
-    workspace) whose components name no state key."""
+    over all of its stacks, with the line: targets, Terraform states by name, and root modules whose components name no
+    state key by (path, workspace)."""
 
     base: str
     clusters: Collection[str]
     targets: dict[Target, int] = field(default_factory=dict)
-    states: dict[tuple[str, str], int] = field(default_factory=dict)
+    states: dict[str, int] = field(default_factory=dict)
     roots: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
@@ -126,8 +126,8 @@ class _Order:
             return self.place.problem(text, edge.at, suggestion(edge.earlier, names))
         if edge.output is None:
             return None
-        if "terraform" not in other:
-            modules = [name for name, found in self.by_name.items() if "terraform" in found]
+        if other.get("terraform") is None:
+            modules = [name for name, found in self.by_name.items() if found.get("terraform") is not None]
             text = f"the component {edge.earlier!r} is no Terraform module: it has no outputs"
             return self.place.problem(text, edge.at, suggestion(edge.earlier, modules))
         ours, theirs = component.get("wave", 0), other.get("wave", 0)
@@ -222,11 +222,12 @@ def _module(terraform: dict[str, Any], name: Any, place: Place, at: Path, contex
     if not isinstance(workspace, str) or not isinstance(key, str):
         return
     line = place.lines.line(place.document, at)
-    first = _earlier(context.states, (key, workspace), line)
+    state = f"{workspace}-{key}"  # as Terraform joins the two: a + b-c is the same Secret as a-b + c
+    first = _earlier(context.states, state, line)
     if first is not None:
-        text = f"the component on line {first} already keeps its state as {key!r} in workspace {workspace!r}"
+        text = f"the component on line {first} already has the state {state} (workspace and stateKey)"
         yield place.problem(text, (*at, "stateKey"), "give one of the two another stateKey")
-    elif path is not None and "stateKey" not in terraform:
+    elif path is not None and not terraform.get("stateKey"):
         first = _earlier(context.roots, (path, workspace), line)
         if first is not None:
             text = f"the component on line {first} has the same directory and workspace"

@@ -377,8 +377,8 @@ def test_every_fault_between_components_is_told_at_once_with_its_line() -> None:
         "13: spec.components[7].terraform.path: this path leaves the repository",
         "14: spec.components[8].terraform.varFiles[0]: this path leaves the repository",
         "14: spec.components[8].terraform.varFiles[1]: expected a path inside the repository, not an absolute one",
-        "15: spec.components[9].terraform.stateKey: the component on line 6 already keeps its state as 'network' "
-        "in workspace 'default' (give one of the two another stateKey)",
+        "15: spec.components[9].terraform.stateKey: the component on line 6 already has the state "
+        "default-network (workspace and stateKey) (give one of the two another stateKey)",
         "16: spec.components[10].terraform.path: the component on line 6 has the same directory and workspace "
         "(give each a workspace, or a stateKey, of its own)",
     ]
@@ -387,7 +387,17 @@ def test_every_fault_between_components_is_told_at_once_with_its_line() -> None:
 def test_two_stacks_of_one_file_cannot_share_a_state() -> None:
     one = components(NETWORK)
     (fault,) = faults(f"{one}---\n{one.replace('name: web', 'name: api').replace('infra/network', 'other')}")
-    assert fault.startswith("13: spec.components[0].terraform.stateKey: the component on line 6 already keeps")
+    assert fault.startswith("13: spec.components[0].terraform.stateKey: the component on line 6 already has")
+
+
+def test_two_states_that_terraform_would_give_one_name_are_one() -> None:
+    (fault,) = faults(
+        components(
+            "{name: c, terraform: {path: a, workspace: a-b}}",
+            "{name: b-c, terraform: {path: b, workspace: a}}",
+        )
+    )
+    assert "the component on line 6 already has the state a-b-c" in fault
 
 
 def test_two_components_on_one_line_are_two() -> None:
