@@ -109,7 +109,12 @@ def make_pipeline(config: HostConfig, record: Inventories, *, scratch: Path | No
             origins[source.name] = Origin(
                 opened, path, f"{path}/{STACK_FILE}" if path else STACK_FILE, source.force_push
             )
-        terraform = TerraformSetup(program, partial(settings_digest, config.terraform), config.terraform.drift_interval)
+        terraform = TerraformSetup(
+            program,
+            partial(settings_digest, config.terraform),
+            config.terraform.drift_interval,
+            config.terraform.cluster,
+        )
         yield Pipeline(origins, Renderer(cache), clusters, clusters.namespaces, record, terraform=terraform)
 
 

@@ -7,6 +7,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Lock
 from types import FrameType
 
@@ -34,7 +36,7 @@ from gitopsd.stack.actor import Actor
 from gitopsd.stack.attention import StackAttention
 from gitopsd.stack.desk import Desk, Fetched
 from gitopsd.stack.ledger import DAEMON, Ledger
-from gitopsd.stack.pipeline import Pipeline
+from gitopsd.stack.pipeline import Pipeline, Preview
 from gitopsd.stack.reception import Reception
 from gitopsd.stack.worker import Rest, StackWorker
 from gitopsd.triggers.clockwork import SWEEP_EVERY, Clockwork
@@ -52,15 +54,22 @@ class App:
 
     # ------------------------------------------------------------ plan
 
-    def plan(self, ref: str | None, stack: str | None = None) -> Iterator[tuple[StackSpec, Plan | GitopsdError]]:
+    def plan(
+        self, ref: str | None, stack: str | None = None, *, terraform: bool = False
+    ) -> Iterator[tuple[StackSpec, Plan | GitopsdError]]:
         """What a reconcile of `ref` (default: the branch's head) would do now, for each stack. Writes nothing but the
-        mirror. Raises GitopsdError when not even the stacks can be read."""
-        with read_record(self.config.state_dir) as record, make_pipeline(self.config, record) as pipeline:
+        mirror. The code of another `ref` is run by Terraform only if that is wanted (`terraform`). Raises GitopsdError
+        when not even the stacks can be read."""
+        preview = Preview(terraform=terraform or ref is None)
+        with ExitStack() as opened:
+            scratch = Path(opened.enter_context(TemporaryDirectory(prefix="gitopsd-plan-")))
+            record = opened.enter_context(read_record(self.config.state_dir))
+            pipeline = opened.enter_context(make_pipeline(self.config, record, scratch=scratch))
             for source in self.config.sources:
                 commit = self._commit(pipeline.source(source.name), ref)
                 for spec in pipeline.specs(source.name, commit):
                     if stack in {None, spec.name}:
-                        yield spec, self._plan_one(pipeline, record.state(spec.name), spec, commit)
+                        yield spec, self._plan_one(pipeline, record.state(spec.name), spec, commit, preview)
 
     def _commit(self, source: Source, ref: str | None) -> str:
         try:
@@ -79,14 +88,16 @@ class App:
             return source.fetch_ref(ref)  # a branch that nobody delivers from is not in the mirror
 
     def _plan_one(
-        self, pipeline: Pipeline, state: StackState | None, spec: StackSpec, commit: str
+        self, pipeline: Pipeline, state: StackState | None, spec: StackSpec, commit: str, preview: Preview
     ) -> Plan | GitopsdError:
         try:
             ask = pipeline.ask(spec.source, spec.name, commit)
             known = state or StackState(Memory(spec.name, self.config.instance, spec.source))
-            return pipeline.plan(ask, known, at=timestamp(self.clock.now())).plan
+            planned = pipeline.plan(ask, known, at=timestamp(self.clock.now()), preview=preview)
         except GitopsdError as error:
             return error
+        planned.bench.discard()
+        return planned.plan
 
     # ------------------------------------------------------------ once
 

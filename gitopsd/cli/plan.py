@@ -23,6 +23,9 @@ def arguments(parser: ArgumentParser) -> None:
         "--ref", metavar="REF", help="a commit, branch or tag (default: the head of the source's branch)"
     )
     parser.add_argument("--stack", metavar="NAME", help="this stack alone")
+    parser.add_argument(
+        "--terraform", action="store_true", help="with --ref: also run Terraform on its code, which may do anything"
+    )
     json_option(parser)
 
 
@@ -32,7 +35,7 @@ def execute(given: Namespace) -> int:
     from gitopsd.logs import set_up_logs
 
     set_up_logs()
-    found = [_result(spec, plan) for spec, plan in App(config).plan(given.ref, given.stack)]
+    found = [_result(spec, plan) for spec, plan in App(config).plan(given.ref, given.stack, terraform=given.terraform)]
     if given.stack and not found:
         problem = Problem(f"no source has a stack {given.stack!r} there", remedy="without --stack all are planned")
         raise UsageError(problem)

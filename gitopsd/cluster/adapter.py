@@ -46,7 +46,8 @@ class KubernetesCluster:
         self._discovery = Discovery(self._connection)
         locator = Locator(self._connection, self._discovery)
         access = Access(self._connection)
-        house = House(self._connection, access)
+        house = self._house = House(self._connection, access)
+        self._namespace = settings.namespace
         self._objects = Objects(self._connection, locator, access)
         self._listing = Listing(settings.name, self._connection, locator, access, self._workers)
         self._workloads = Workloads(self._objects, self._listing, locator, self._workers)
@@ -113,6 +114,9 @@ class KubernetesCluster:
 
     def save_memory(self, memory: Memory) -> None:
         self._parents.save(memory)
+
+    def house(self, *, make: bool) -> bool:
+        return self._house.stands(self._namespace, make=make)
 
     def hold_lease(self, stack: str, instance: str) -> None:
         self._leases.hold(stack, instance)

@@ -116,6 +116,19 @@ class House:
         # Repeatable: a lost answer shows as a 409, and the caller then reads what is there.
         return self._connection.send(Request("POST", shelf.path, _QUERY, body))
 
+    def stands(self, name: str, *, make: bool) -> bool:
+        """Whether a namespace is there; with `make`, it is made if it is missing."""
+        reply = self._connection.send(Request("GET", f"{_NAMESPACES}/{name}"))
+        if reply.ok:
+            return True
+        refusal = read_refusal(reply.status, reply.json())
+        if not refusal.not_found:
+            ask = Ask(("get",), "", "namespaces", name=name, namespaced=False)
+            raise self._explained(ask, refusal, f"namespace {name} cannot be looked at")
+        if make:
+            self._create_namespace(name)
+        return make
+
     def _create_namespace(self, name: str) -> None:
         labels = {MANAGED_BY_LABEL: MANAGED_BY, "pod-security.kubernetes.io/enforce": "restricted"}
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}

@@ -28,15 +28,15 @@ PARALLEL = 3
 
 @dataclass(frozen=True, slots=True)
 class ModuleScope:
-    """Which modules are looked at: all, or (a heal, a rollback) only those in `only`. Without `run` Terraform is not
-    started: every candidate is deferred."""
+    """Which modules are looked at: all, or (a heal, a rollback) only those in `only`. `not_run` is why Terraform is
+    not started: every candidate is deferred then."""
 
     commit: str
     baselines: Mapping[UnitId, Baseline]
     only: Collection[UnitId] | None = None
     drifted: Collection[UnitId] = ()
     best_effort: bool = False
-    run: bool = True
+    not_run: str = ""
 
 
 def preflight_modules(bench: Bench, modules: Mapping[UnitId, TerraformUnit], scope: ModuleScope) -> list[ModuleFinding]:
@@ -93,8 +93,8 @@ def _planned(bench: Bench, asked: ModuleCandidate, scope: ModuleScope) -> Module
     bench.jobs[unit.id] = job
     if not asked.inputs:
         return ModuleFinding(asked, deferred=f"{AFTER_TERRAFORM}{asked.waits_for[0].component}")
-    if not scope.run:
-        return ModuleFinding(asked, deferred="Terraform is not run for this preview; `--terraform` runs it")
+    if scope.not_run:
+        return ModuleFinding(asked, deferred=scope.not_run)
     try:
         job.plan = bench.terraform.plan(bench.ready(unit, scope.commit), known=job.known)
     except CommitError as error:

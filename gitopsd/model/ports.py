@@ -159,6 +159,9 @@ class Cluster(Protocol):
     def save_memory(self, memory: Memory) -> None:
         """Write the parent, making it and its namespace if needed; never touches an object of somebody else."""
 
+    def house(self, *, make: bool) -> bool:
+        """Whether the namespace of our own objects is there; with `make`, it is made if it is missing."""
+
     def hold_lease(self, stack: str, instance: str) -> None:
         """Take or renew the lease of a stack. Raises NeedsPerson if another instance holds it."""
 

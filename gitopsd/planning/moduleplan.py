@@ -17,7 +17,7 @@ from gitopsd.model.modules import DESTRUCTIVE, ModulePlan, ResourceAction, Resou
 from gitopsd.model.plan import Action, Approval, Change, Leftover, Postponed
 from gitopsd.model.spec import ApprovalMode
 from gitopsd.model.units import TerraformUnit
-from gitopsd.planning.modules import ModuleCandidate, TrackedModule, facts_of
+from gitopsd.planning.modules import NEW, ModuleCandidate, TrackedModule, facts_of
 
 AFTER_TERRAFORM = "known after apply of terraform/"
 """How the reason begins why something is deferred until a module has been applied."""
@@ -85,7 +85,7 @@ def module_change(finding: ModuleFinding) -> Change | None:
 def _action(finding: ModuleFinding) -> Action:
     if finding.destroy:
         return Action.DELETE
-    fresh = finding.plan is not None and not finding.plan.tracked
+    fresh = not finding.plan.tracked if finding.plan is not None else finding.candidate.reason == NEW
     return Action.CREATE if fresh else Action.UPDATE
 
 

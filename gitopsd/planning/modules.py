@@ -18,6 +18,9 @@ from gitopsd.model.modules import (
 )
 from gitopsd.model.units import TerraformUnit
 
+NEW = "new"
+"""Why a module is looked at that nobody has applied yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrackedModule:
@@ -87,7 +90,7 @@ def candidate(
 
 def _why(unit: TerraformUnit, baseline: Baseline | None, inputs: str, missing: Sequence[OutputRef]) -> str:
     if baseline is None:
-        return "new"
+        return NEW
     if not baseline.digest or not baseline.certain:
         return "unknown outcome" if baseline.digest else "to be compared"
     if missing:

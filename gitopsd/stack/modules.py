@@ -50,8 +50,7 @@ class ModulePart:
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a plan looks at. `dirty` units are compared whatever their baseline says. `others` are the inventories of
-    the host's other stacks. `run_terraform` is false for a preview that must not run the code of a branch that nobody
-    delivers."""
+    the host's other stacks. `not_run` is why a preview does not start Terraform."""
 
     spec: StackSpec
     desired: Desired
@@ -61,7 +60,7 @@ class Look:
     dirty: Collection[UnitId]
     others: Mapping[str, Mapping[UnitId, Baseline]]
     at: str
-    run_terraform: bool = True
+    not_run: str = ""
 
 
 def deploy_part(bench: Bench, look: Look, code: Code) -> ModulePart:
@@ -71,7 +70,7 @@ def deploy_part(bench: Bench, look: Look, code: Code) -> ModulePart:
     gone = vanished(modules, look.baselines, look.spec.file)
     raise_if(gone.mistakes)
     bench.recall(look.baselines, modules.values(), commit)
-    scope = ModuleScope(commit, look.baselines, look.scope, look.drifted, run=look.run_terraform)
+    scope = ModuleScope(commit, look.baselines, look.scope, look.drifted, not_run=look.not_run)
     findings = preflight_modules(bench, modules, scope)
     raise_if(_missing(bench, look.spec))
     changes: list[Change] = []

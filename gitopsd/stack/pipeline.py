@@ -81,12 +81,22 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class TerraformSetup:
-    """The program that runs root modules, and `settings`: a text that changes with what the host puts into all of them.
-    A drift check of a module is due `drift_interval` seconds after it was last found equal."""
+    """The program that runs root modules, and `settings`: a text that changes with what the host puts into them all. A
+    drift check of a module is due `drift_interval` seconds after it was last found equal. `cluster` holds the states
+    of modules without a backend of their own; "" if no cluster does."""
 
     program: Terraform
     settings: Callable[[], str]
     drift_interval: float = 1800.0
+    cluster: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A plan that is only looked at. Terraform runs the code of the commit, which has to be wanted (`terraform`) for one
+    that nobody delivers."""
+
+    terraform: bool = True
 
 
 class Pipeline:
@@ -104,6 +114,7 @@ class Pipeline:
     ) -> None:
         self.origins, self.renderer, self.record, self.terraform = origins, renderer, record, terraform
         self.cluster, self._namespaces = cluster, namespaces
+        self._with_room: set[str] = set()
         self._rendered: dict[str, OrderedDict[str, Desired]] = {}  # by stack: each is at work in one thread only
 
     # ------------------------------------------------------------ from git
@@ -205,10 +216,10 @@ class Pipeline:
         scope: Collection[UnitId] | None = None,
         drifted: Collection[UnitId] = (),
         granted: Collection[str] = (),
-        run_terraform: bool = True,
+        preview: Preview | None = None,
     ) -> Planned:
         """What a deploy (or, with `scope`, a heal of these units) of a commit would change now. `granted` are digests
-        that a person allowed. Raises CommitError with every mistake of the commit."""
+        that a person allowed. A preview writes nothing at all. Raises CommitError with every mistake of the commit."""
         look = Look(
             ask.spec,
             self.desired(ask),
@@ -218,7 +229,7 @@ class Pipeline:
             [d.unit for d in state.dirty],
             self._others(ask.spec.name) if ask.spec.terraform else {},
             at,
-            run_terraform,
+            self._why_not_run(ask.spec, preview),
         )
         bench = self._bench(ask.spec)
         try:
@@ -303,6 +314,19 @@ class Pipeline:
 
     def _bench(self, spec: StackSpec) -> Bench:
         return Bench(self.terraform.program, spec.name, self.source(spec.source).tree)
+
+    def _why_not_run(self, spec: StackSpec, preview: Preview | None) -> str:
+        """Why Terraform is not started for a preview; "" if it is. Its `kubernetes` backend does not make the namespace
+        that it keeps states in, so that whoever is no preview makes it here."""
+        name = self.terraform.cluster
+        if preview is not None and not preview.terraform:
+            return "Terraform is not run for another branch; `--terraform` runs it"
+        if not spec.terraform or not name or name in self._with_room:
+            return ""
+        if not self.cluster(name).house(make=preview is None):
+            return f"Terraform's states have no place in cluster {name} yet; the first deploy makes it"
+        self._with_room.add(name)
+        return ""
 
     def _modules_at(self, spec: StackSpec, commit: str) -> Mapping[UnitId, TerraformUnit]:
         """The modules of a stack at another commit. Raises CommitError or NeedsPerson."""

@@ -115,7 +115,7 @@ def _change(change: Mapping[str, Any]) -> Iterator[Block]:
     yield line(head, f" {change['unit']}", dim(_place(change["origin"])), indent=4)
     notes = [
         (change["reason"], "why"),
-        (change["deferred"], "known after apply"),
+        (change["deferred"].removeprefix("known "), "known"),
         (change["adopted_from"], "taken over from"),
         (", ".join(change["overrides"]), "overrides fields of"),
         *((warning, "warning") for warning in change["warnings"]),

@@ -204,6 +204,9 @@ class SimCluster:
                 raise EnvironmentFault(f"the parent has generation {there.generation}, newer than {memory.generation}")
             state.memories[memory.stack] = orjson.dumps(to_plain(memory))
 
+    def house(self, *, make: bool) -> bool:
+        return True
+
     def hold_lease(self, stack: str, instance: str) -> None:
         with self._call("hold-lease", write=True) as state:
             holder, renewed = state.leases.get(stack, ("", 0.0))
