@@ -85,6 +85,8 @@ class RealTerraform:
         saved = self._plans.find(plan.saved) if plan.saved else None
         if saved is None:
             return ModuleFailure("the saved plan is gone; it has to be made again", Cause.ENVIRONMENT, stale=True)
+        if stop():
+            return ModuleFailure("it was not begun: gitopsd is stopping", Cause.ENVIRONMENT, interrupted=True)
         ready = self._ready(module, known=bool(plan.state.lineage))
         local = ready.hosted and self._settings.backend == "local"
         if local:
@@ -180,9 +182,10 @@ class RealTerraform:
 
     def _read(self, ready: Ready, module: Module, stream: Stream, saved: Path, *, known: bool) -> ModulePlan:
         """What a plan that was made says."""
-        document = self._show(ready, str(saved))
+        shown = self._show(ready, str(saved))
         raw = state_in(saved)
         try:
+            document = json.loads(shown)
             state = self._pull(ready) if raw is None else self._state(ready, raw)
             if known and state.blank and (not state.exists or document.get("resource_changes")):
                 raise state_gone(ready, self._settings)
@@ -199,15 +202,14 @@ class RealTerraform:
         except (ValueError, KeyError, TypeError) as error:
             raise _unreadable(module, error) from None
 
-    def _show(self, ready: Ready, saved: str) -> dict[str, Any]:
+    def _show(self, ready: Ready, saved: str) -> str:
         ended = self._runner(ready.call("show", saved, json=FLAG))
         if ended.status > 0 and not whole(Path(saved)):  # the program does not notice that it could not write it
             help_ = "check the space in the runtime directory (that of `socket`)"
             text = "the saved plan was not written whole"
             raise EnvironmentFault(Problem(text, saved, unit=str(ready.unit.id), remedy=help_))
         self._refuse(ready, ended, "reading the plan")
-        document: dict[str, Any] = json.loads(ended.out)
-        return document
+        return ended.out
 
     def _pull(self, ready: Ready) -> State:
         ended = self._runner(ready.call("state pull", timeout=self._settings.init_timeout))
@@ -236,7 +238,8 @@ class RealTerraform:
             return
         ended = self._runner(ready.call("show", json=FLAG, timeout=self._settings.init_timeout))
         if ended.ok:
-            ready.scrubber.learn_state(json.loads(ended.out))
+            with contextlib.suppress(ValueError):
+                ready.scrubber.learn_state(json.loads(ended.out))
 
     def _applied(self, ready: Ready, ended: Ended, stream: Stream) -> ModuleApplied | ModuleFailure:
         warnings = warning_texts(stream.diagnostics, ready.unit.path, ready.scrubber)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 TICK = 0.25
@@ -32,7 +32,7 @@ class Order:
 
     argv: Sequence[str]
     directory: Path
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     timeout: float
     patience: float
     stop: Callable[[], bool] = lambda: False
@@ -46,8 +46,8 @@ class Ended:
     `interrupted` tells that it was stopped on demand; `flooded` that it wrote too much."""
 
     status: int
-    out: str
-    err: str
+    out: str = field(repr=False)
+    err: str = field(repr=False)
     timed_out: float | None = None
     interrupted: bool = False
     flooded: bool = False

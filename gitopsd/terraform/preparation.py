@@ -8,7 +8,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +92,12 @@ class Preparation:
         options: dict[str, Any] = {"json": FLAG, "input": False, "reconfigure": FLAG}
         if ready.laid.locked:
             options["lockfile"] = "readonly"
-        ended = self._runner(
-            ready.call(
-                "init", **options, line=lambda line: _ignore(stream.feed(line)), timeout=self._settings.init_timeout
-            )
+        call = ready.call(
+            "init", **options, line=lambda line: _ignore(stream.feed(line)), timeout=self._settings.init_timeout
         )
+        if not ready.laid.locked:  # without it the cache is of no use where no checksum is on record
+            call = replace(call, variables={**call.variables, "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE": "1"})
+        ended = self._runner(call)
         broken = ended_badly(ended, "init", str(ready.unit.id))
         if broken is not None:
             raise broken

@@ -51,10 +51,14 @@ def with_pid(mark: RunMark, pid: int) -> RunMark:
     return RunMark(mark.operation, mark.started, mark.host, mark.boot, pid, started_at(pid) or 0)
 
 
-def write_mark(file: Path, mark: RunMark) -> None:
-    """Whole or not at all."""
+def write_mark(file: Path, mark: RunMark, *, lasts: bool) -> None:
+    """Whole or not at all. `lasts`: also if the power fails, for without it a lock that is left cannot be told ours."""
     fresh = file.with_suffix(".new")
-    fresh.write_text(json.dumps(asdict(mark)))
+    with fresh.open("w") as out:
+        json.dump(asdict(mark), out)
+        out.flush()
+        if lasts:
+            os.fsync(out.fileno())
     os.replace(fresh, file)
 
 

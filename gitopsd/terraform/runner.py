@@ -101,11 +101,10 @@ class Runner:
         environment = {
             **program_environment(settings, host_variables(settings), self._private(call), place.data),
             "TF_PLUGIN_CACHE_DIR": str(plugin_cache(settings)),
-            "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE": "true",
             **call.variables,
         }
-        mark = new_mark(call.name)
-        write_mark(place.mark, mark)
+        mark, lasts = new_mark(call.name), call.name == "apply"
+        write_mark(place.mark, mark, lasts=lasts)
 
         def execute(argv: list[str]) -> Ended:
             return self._start(
@@ -117,7 +116,7 @@ class Runner:
                     patience=settings.patience,
                     stop=lambda: self.closed or call.stop(),
                     line=call.line,
-                    started=lambda pid: write_mark(place.mark, with_pid(mark, pid)),
+                    started=lambda pid: write_mark(place.mark, with_pid(mark, pid), lasts=lasts),
                 )
             )
 

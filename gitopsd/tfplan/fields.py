@@ -54,23 +54,21 @@ def _walk(path: str, pair: _Pair, scrubber: Scrubber) -> Iterator[FieldChange]:
         if marked(pair.unknown) or not same(pair.before, pair.after):
             yield _leaf(path, pair, scrubber)
         return
-    keys = _keys(pair)
-    if keys is not None:
-        for key in keys:
-            yield from _walk(join(path, key), pair.at(key), scrubber)
-    elif not same(pair.before, pair.after):
+    inside = [field for key in _keys(pair) for field in _walk(join(path, key), pair.at(key), scrubber)]
+    yield from inside
+    if not inside and not same(pair.before, pair.after):  # one more element, even if there is nothing in it
         yield _leaf(path, pair, scrubber)
 
 
-def _keys(pair: _Pair) -> list[str] | list[int] | None:
-    """The parts to look into; None where a value stands that has none, or is of another shape on the other side."""
+def _keys(pair: _Pair) -> list[str] | list[int]:
+    """The parts to look into: none where a value has none, or is of another shape on the other side."""
     sides = [side for side in (pair.before, pair.after) if side is not None]
     shapes = [*sides, pair.unknown] if isinstance(pair.unknown, (dict, list)) and pair.unknown else sides
     if shapes and all(isinstance(side, dict) for side in shapes):
         return sorted({str(key) for side in shapes for key in side})
     if shapes and all(isinstance(side, list) for side in shapes):
         return list(range(max(len(side) for side in shapes)))
-    return None
+    return []
 
 
 def _leaf(path: str, pair: _Pair, scrubber: Scrubber) -> FieldChange:

@@ -67,7 +67,7 @@ def _in_hcl(text: str) -> str:
                 return header[-1]
             if blocks == ["terraform"] and header[-1:] == ["cloud"]:
                 return "cloud"
-            blocks.append(header[-1] if len(header) == 1 or not blocks else "")
+            blocks.append(header[0] if len(header) == 1 else "")
             header = []
         elif kind == "close":
             blocks = blocks[:-1]
