@@ -8,8 +8,9 @@ import structlog
 
 from gitopsd.execution.clocks import SETTLED, Watch
 from gitopsd.execution.session import Session
+from gitopsd.execution.stuck import Unblocker
 from gitopsd.kinds.builtin import gates
-from gitopsd.kinds.health import assess
+from gitopsd.kinds.health import STUCK, assess
 from gitopsd.kinds.jobs import job_digest
 from gitopsd.model.errors import EnvironmentFault
 from gitopsd.model.ids import UnitId
@@ -44,6 +45,7 @@ class Gate:
 
     def __init__(self, session: Session, excused: Mapping[UnitId, Assessment]) -> None:
         self.session, self.excused = session, excused
+        self._unblocker = Unblocker(session)
         self._blind = False
 
     def watch(self, units: Iterable[UnitId], *, components: Collection[str]) -> None:
@@ -115,6 +117,7 @@ class Gate:
                 self._record(units, checks)
                 if self._verdict(units, checks):
                     return
+                self._unblock(units)
                 last_look = now if pauses == self.session.pauses else None
             self.session.try_lease()
             self.session.attention.wait(delay)
@@ -142,7 +145,13 @@ class Gate:
             before = self.excused.get(unit)
             if before is not None and (before.health, before.reason) == (found.health, found.reason):
                 found = Assessment(Health.SUSPENDED, found.reason, f"as before this run: {found.message}")
-            watch.look(found, elapsed)
+            watch.look(self._unblocker.told(unit, found), elapsed)
+
+    def _unblock(self, units: Mapping[UnitId, Watch]) -> None:
+        """Mend what no controller mends. A heal has nothing to take back, so that it leaves pods alone."""
+        for unit, watch in units.items():
+            if self.session.soils and watch.seen.reason == STUCK:
+                self._unblocker.attend(unit, watch.timeout)
 
     def _job_view(self, unit: UnitId, seen: Assessment) -> Assessment:
         """A Job that its own time-to-live took away was done; one that finished is remembered for ever."""

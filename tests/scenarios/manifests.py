@@ -81,6 +81,12 @@ def app(name: str = "app", tag: str = "good", label: str = "", replicas: int = 1
     )
 
 
+def database(tag: str = "good", replicas: int = 2, name: str = "db") -> Object:
+    """A StatefulSet."""
+    made = app(name, tag, replicas=replicas)
+    return {**made, "kind": "StatefulSet", "spec": {**made["spec"], "serviceName": name}}
+
+
 def job(name: str = "migrate", tag: str = "1", ttl: int | None = None, **notes: str) -> Object:
     spec: Object = {
         "template": {

@@ -12,7 +12,7 @@ from gitopsd.model.ids import UnitId
 from gitopsd.model.plan import Action
 from gitopsd.model.run import RunRecord
 from tests.scenarios.harness import World
-from tests.scenarios.manifests import app, claim, commit, config, definition, job, space, widget
+from tests.scenarios.manifests import app, claim, commit, config, database, definition, job, space, widget
 from tests.scenarios.stories import (
     ADOPTING_BROKEN,
     BASE,
@@ -255,3 +255,35 @@ def test_what_somebody_did_to_a_dirty_unit_does_not_fail_the_commit_that_superse
     assert world.verdicts[-2:] == [("deploy", "superseded"), ("deploy", "good")]
     assert world.live("ConfigMap/web/half") is not None
     assert world.live("Deployment.apps/web/second") is not None
+
+
+# ---------------------------------------------------------------- StatefulSets
+
+
+def databases(tag: str) -> dict[str, str]:
+    return commit({"base": [space()], "apps": [database(tag)]}, gate={"timeout": "60s"})
+
+
+def pod_tags(world: World) -> list[str]:
+    pods = [b for u, b in sorted(world.server.objects.items()) if u.kind == "Pod"]
+    return [p["metadata"]["labels"]["tag"] for p in pods]
+
+
+@pytest.mark.parametrize("bad", ["crash-loop", "never-ready"])
+def test_a_stateful_set_whose_new_pod_is_broken_goes_back(world: World, bad: str) -> None:
+    world.deliver(databases("good"))
+    assert pod_tags(world) == ["good", "good"]
+    world.deliver(databases(bad))
+    assert world.verdicts[-2:] == [("deploy", "failed"), ("rollback", "good")]
+    assert pod_tags(world) == ["good", "good"]
+    assert world.holds == {"quarantined"}
+
+
+def test_a_stateful_set_that_is_left_broken_takes_a_fix(world: World) -> None:
+    for tag in ("good", "crash-loop", "better"):
+        objects = {"base": [space()], "apps": [database(tag)]}
+        world.deliver(commit(objects, gate={"timeout": "60s"}, onFailure="hold"))
+    assert world.verdicts == [("deploy", "good"), ("deploy", "failed"), ("deploy", "good")]
+    assert pod_tags(world) == ["better", "better"]
+    deleted = [unit for verb, unit in world.server.writes if verb == "delete"]
+    assert [unit.kind for unit in deleted] == ["Pod"], "only the broken one; the controller replaces the others"

@@ -19,6 +19,7 @@ from tests.support.ssa import Body
 
 SLOW, JOB_TAKES = 10.0, 2.0
 REVISION = "deployment.kubernetes.io/revision"
+SET_REVISION = "controller-revision-hash"
 _WAITING = {"pull-error": "ImagePullBackOff", "crash-loop": "CrashLoopBackOff"}
 
 
@@ -31,6 +32,8 @@ def run_controllers(state: ServerState, now: float) -> None:
     _collect_garbage(state, now)
     for _, body in state.of_kind("apps", "Deployment"):
         _deployment(state, body, now)
+    for _, body in state.of_kind("apps", "StatefulSet"):
+        _stateful_set(state, body, now)
     for unit, body in state.of_kind("batch", "Job"):
         _job(state, unit, body, now)
 
@@ -118,7 +121,7 @@ def _deployment(state: ServerState, body: Body, now: float) -> None:
 def _replica_set(state: ServerState, body: Body, now: float) -> Body:
     """The ReplicaSet of the template, with the highest revision."""
     template = body["spec"]["template"]
-    mark = hashlib.sha256(orjson.dumps(template, option=orjson.OPT_SORT_KEYS)).hexdigest()[:8]
+    mark = _mark(template)
     sets = [s for _, s in state.owned_by(body["metadata"]["uid"], "ReplicaSet")]
     top = max((int(s["metadata"]["annotations"][REVISION]) for s in sets), default=0)
     found = next((s for s in sets if s["metadata"]["labels"]["pod-template-hash"] == mark), None)
@@ -160,6 +163,60 @@ def _pod_status(tag: str, age: float) -> dict[str, Any]:
 
 def _is_ready(pod: Body) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions") or ())
+
+
+# ---------------------------------------------------------------- StatefulSets
+
+
+def _stateful_set(state: ServerState, body: Body, now: float) -> None:
+    """As the real controller does: one pod at a time, and none while one is not ready, of whatever revision it is."""
+    if "deletionTimestamp" in body["metadata"]:
+        return
+    replicas, newest = body["spec"]["replicas"], f"{body['metadata']['name']}-{_mark(body['spec']['template'])}"
+    pods = [_ordinal_pod(state, body, number, now) for number in range(replicas)]
+    ready = [p for p in pods if p is not None and _is_ready(p)]
+    if len(ready) == len([p for p in pods if p is not None]):
+        _next_pod(state, body, pods, newest, now)
+    updated = [p for p in ready if p["metadata"]["labels"][SET_REVISION] == newest]
+    whole = len(updated) == replicas
+    before = body.get("status", {}).get("currentRevision", newest)
+    made = copy.deepcopy(body)
+    made["status"] = {
+        "observedGeneration": body["metadata"]["generation"],
+        "replicas": len([p for p in pods if p is not None]),
+        "readyReplicas": len(ready),
+        "updatedReplicas": len(updated),
+        "currentRevision": newest if whole else before,
+        "updateRevision": newest,
+    }
+    state.put(made, now)
+
+
+def _next_pod(state: ServerState, body: Body, pods: list[Body | None], newest: str, now: float) -> None:
+    """Make the first pod that is missing, or take away the last that is of an older revision."""
+    if None in pods:
+        made = _owned(body, "v1", "Pod", str(pods.index(None)))
+        made["metadata"]["labels"] = {SET_REVISION: newest, "tag": tag_of(body)}
+        made["status"] = _pod_status(tag_of(body), 0)
+        state.put(made, now)
+        return
+    old = [p for p in pods if p is not None and p["metadata"]["labels"][SET_REVISION] != newest]
+    if old:
+        state.remove(unit_of(old[-1]))
+
+
+def _ordinal_pod(state: ServerState, body: Body, number: int, now: float) -> Body | None:
+    """The pod of this number, as far as its fate lets it be now; None if it is missing."""
+    born = state.objects.get(unit_of(_owned(body, "v1", "Pod", str(number))))
+    if born is None:
+        return None
+    pod = copy.deepcopy(born)
+    pod["status"] = _pod_status(pod["metadata"]["labels"]["tag"], now - _born(pod, now))
+    return state.put(pod, now)
+
+
+def _mark(template: Body) -> str:
+    return hashlib.sha256(orjson.dumps(template, option=orjson.OPT_SORT_KEYS)).hexdigest()[:8]
 
 
 # ---------------------------------------------------------------- Jobs

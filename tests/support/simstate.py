@@ -27,10 +27,11 @@ _SERVED = {
     ("", "Pod"): (True, "v1", "pods"),
     ("apps", "Deployment"): (True, "v1", "deployments"),
     ("apps", "ReplicaSet"): (True, "v1", "replicasets"),
+    ("apps", "StatefulSet"): (True, "v1", "statefulsets"),
     ("batch", "Job"): (True, "v1", "jobs"),
     ("apiextensions.k8s.io", "CustomResourceDefinition"): (False, "v1", "customresourcedefinitions"),
 }
-_COUNTED = frozenset({"Deployment", "ReplicaSet", "Job", "CustomResourceDefinition"})
+_COUNTED = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "Job", "CustomResourceDefinition"})
 """Kinds with a generation; custom resources have one, too."""
 
 _TOP = frozenset({"apiVersion", "kind", "metadata", "spec", "status", "data", "binaryData", "stringData", "immutable",
@@ -189,7 +190,7 @@ def _generation(live: Body | None, body: Body) -> int:
 def with_defaults(body: Body) -> Body:
     """What the server fills in."""
     filled = copy.deepcopy(body)
-    if body["kind"] == "Deployment":
+    if body["kind"] in {"Deployment", "StatefulSet"}:
         filled["spec"].setdefault("replicas", 1)
     if body["kind"] == "Namespace":
         filled.setdefault("status", {"phase": "Active"})

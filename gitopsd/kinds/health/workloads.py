@@ -11,13 +11,13 @@ from typing import Any
 
 from gitopsd.kinds.fields import own_entry
 from gitopsd.kinds.health.podfaults import failure, worst_fault
-from gitopsd.kinds.health.reading import holds, moment, number, section, spec, status, text, told
+from gitopsd.kinds.health.reading import holds, moment, number, section, short, spec, status, text, told
+from gitopsd.kinds.health.stuck import REVISION_LABEL, STUCK, stuck_pods
 from gitopsd.model.live import Assessment, Health, Workload
 from gitopsd.model.units import Manifest
 
 REVISION_ANNOTATION = "deployment.kubernetes.io/revision"
 TEMPLATE_HASH_LABEL = "pod-template-hash"
-REVISION_LABEL = "controller-revision-hash"
 GENERATION_LABEL = "pod-template-generation"
 GENERATION_ANNOTATION = "deprecated.daemonset.template.generation"
 
@@ -30,20 +30,23 @@ def deployment(workload: Workload) -> Assessment:
         return Assessment(Health.SUSPENDED, "Paused", "is paused")
     if status(workload).get("observedGeneration") is None:
         return _not_seen_yet()
-    waits = _deployment_waits(workload)
+    newest = _newest_replica_set(workload)
+    waits = _deployment_waits(workload, newest)
     if not waits:
         return HEALTHY
-    newest = _newest_replica_set(workload)
     # Not the Deployment's own ReplicaFailure: that may be of the old ReplicaSet, which a rollback leaves behind.
     refused = _refused_pods(newest) if newest is not None else None
     return refused or _waiting(waits, _pods_of(newest, workload.pods), _stuck(workload))
 
 
-def _deployment_waits(workload: Workload) -> str:
+def _deployment_waits(workload: Workload, newest: Manifest | None) -> str:
     state, wanted = status(workload), number(spec(workload), "replicas", 1)
     updated, total, available = (number(state, n) for n in ("updatedReplicas", "replicas", "availableReplicas"))
     if updated < wanted:
         return f"{updated} of {wanted} replicas are updated"
+    new = section(newest, "status").get("availableReplicas", 0) if newest is not None else updated
+    if total > updated and new < updated:  # the old ones stay until the new ones can do their work
+        return f"{new} of {_count(updated, 'new replica')} {'is' if updated == 1 else 'are'} available"
     if total > updated:
         return f"{_count(total - updated, 'old replica')} to be removed"
     if available < updated:
@@ -89,7 +92,15 @@ def stateful_set(workload: Workload) -> Assessment:
     if not state.get("observedGeneration"):
         return _not_seen_yet()
     waits = _stateful_set_waits(workload)
-    return _waiting(waits, _labelled(workload.pods, REVISION_LABEL, state.get("updateRevision"))) if waits else HEALTHY
+    if not waits:
+        return HEALTHY
+    found = _waiting(waits, _labelled(workload.pods, REVISION_LABEL, state.get("updateRevision")))
+    stuck = stuck_pods(workload)
+    if not stuck or found.final:
+        return found
+    return Assessment(
+        Health.PROGRESSING, STUCK, short(f"{waits}; a pod of an older revision holds the update up: {stuck[0].why}")
+    )
 
 
 def _stateful_set_waits(workload: Workload) -> str:

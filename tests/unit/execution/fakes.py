@@ -16,7 +16,18 @@ from gitopsd.execution.session import Session
 from gitopsd.model.audit import Actor, ActorKind, AuditEvent
 from gitopsd.model.errors import EnvironmentFault
 from gitopsd.model.ids import UnitId
-from gitopsd.model.live import Absence, Accepted, Assessment, Catalog, Deletion, Health, LiveObject, Rejection, Resource
+from gitopsd.model.live import (
+    Absence,
+    Accepted,
+    Assessment,
+    Catalog,
+    Deletion,
+    Health,
+    LiveObject,
+    Rejection,
+    Resource,
+    Workload,
+)
 from gitopsd.model.memory import Dirty, Intent, JobDone
 from gitopsd.model.plan import Action, Change
 from gitopsd.model.ports import Cluster, Effect, Interrupt, Record
@@ -87,6 +98,10 @@ class Journal:
         self.effects += effects
         self.events += events
 
+    def audit(self, events: Sequence[AuditEvent]) -> None:
+        self._note("audit")
+        self.events += events
+
     def observed(self, run: str, observations: Sequence[Observation]) -> None:
         self._note("observed")
         self.seen += observations
@@ -115,6 +130,7 @@ class FakeCluster:
     on_delete: Callable[[UnitId], None] = lambda _: None
     lock: Lock = field(default_factory=Lock)
     made: int = 0
+    owned: dict[UnitId, Workload | Absence] = field(default_factory=dict)
 
     def verbs(self) -> list[str]:
         return [verb for verb, _ in self.asked]
@@ -162,6 +178,9 @@ class FakeCluster:
             del self.objects[unit]
         self.on_delete(unit)
         return answer
+
+    def workloads(self, units: Sequence[UnitId]) -> dict[UnitId, Workload | Absence]:
+        return {unit: self.owned[unit] for unit in units}
 
     def catalog(self, *, refresh: bool = False) -> Catalog:
         return Catalog({(r.group, r.kind): r for r in self.kinds})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gitopsd.kinds.health import assess
+from gitopsd.kinds.health import STUCK, assess, stuck_pods
 from gitopsd.model.live import Assessment, Health, Workload
 from tests.unit.kinds.samples import condition, ended, entry, live, pod, waiting
 
@@ -54,7 +54,7 @@ def _replica_set(revision: int, *conditions: Any) -> dict[str, Any]:
             "labels": {"pod-template-hash": f"h{revision}"},
             "annotations": {"deployment.kubernetes.io/revision": str(revision)},
         },
-        "status": {"conditions": list(conditions)},
+        "status": {"availableReplicas": 3, "conditions": list(conditions)},
     }
 
 
@@ -226,6 +226,12 @@ def test_a_deadline_from_before_our_write_is_of_the_rollout_before(written: str,
     assert _judge(_deployment(HALF, _deadline(), managedFields=managed), replica_sets=SETS).final is final
 
 
+def test_what_waits_for_new_replicas_says_so_and_not_that_old_ones_stay() -> None:
+    new = {**NEW_SET, "status": {"availableReplicas": 1}}
+    found = _judge(_deployment({**DONE, "replicas": 4}), replica_sets=(OLD_SET, new))
+    assert found.message == "1 of 3 new replicas are available"
+
+
 # ---------------------------------------------------------------- StatefulSet
 
 
@@ -284,6 +290,66 @@ def test_of_a_stateful_set_the_pods_of_its_update_revision_count() -> None:
     found = _judge(_stateful_set(status), [old, new])
     assert found.final
     assert found.message.startswith("pod db-2: container app: ImagePullBackOff")
+
+
+def _old_pod(name: str = "db-2", *, owner: str = "u-db", ready: str = "False", **more: Any) -> dict[str, Any]:
+    made = pod(
+        name,
+        labels={"controller-revision-hash": "db-1"},
+        containers=[waiting("CrashLoopBackOff")],
+        conditions=[condition("Ready", ready)],
+    )
+    references = [{"uid": owner, "controller": True, "kind": "StatefulSet", "name": "api"}]
+    made["metadata"] |= {"ownerReferences": references, "uid": f"u-{name}", "resourceVersion": "7", **more}
+    return made
+
+
+def _set_of(*pods: Any, **spec: Any) -> Workload:
+    status = {**ROLLING, "readyReplicas": 2, "updatedReplicas": 0}
+    body = _stateful_set(status, **spec)
+    body["metadata"]["uid"] = "u-db"
+    return Workload(live(body), pods)
+
+
+def test_a_broken_pod_of_an_older_revision_holds_the_update_up_and_is_told() -> None:
+    held_up = _set_of(_old_pod())
+    assert [(p.name, p.uid, p.resource_version, p.sure) for p in stuck_pods(held_up)] == [("db-2", "u-db-2", "7", True)]
+    found = assess(held_up.live.id, held_up, NOW)
+    assert (found.health, found.reason, found.final) == (Health.PROGRESSING, STUCK, False)
+    assert "2 of 3 replicas are ready" in found.message
+    assert "pod db-2: container app: CrashLoopBackOff" in found.message
+
+
+def test_a_pod_that_is_only_not_ready_is_stuck_but_may_become_ready() -> None:
+    waits = _old_pod()
+    waits["status"]["containerStatuses"] = []
+    assert [(p.sure, p.why) for p in stuck_pods(_set_of(waits))] == [(False, "pod db-2 is not ready")]
+
+
+PARTITION = {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 3}}}
+
+
+@pytest.mark.parametrize(
+    ("held_up", "why"),
+    [
+        (_set_of(_old_pod(ready="True")), "is ready: the controller replaces it"),
+        (_set_of(_old_pod(deletionTimestamp="2026-11-22T11:59:00Z")), "goes already"),
+        (_set_of(_old_pod(owner="u-another")), "is another's"),
+        (_set_of(_old_pod(labels={"controller-revision-hash": "db-2"})), "is of the revision that is to come"),
+        (_set_of(_old_pod(labels={})), "nobody can tell of which revision"),
+        (_set_of(_old_pod(), updateStrategy={"type": "OnDelete"}), "a person replaces pods"),
+        (_set_of(_old_pod(), podManagementPolicy="Parallel"), "the controller does not wait"),
+        (_set_of(_old_pod(), **PARTITION), "is not to be updated"),
+    ],
+)
+def test_no_other_pod_is_taken_for_stuck(held_up: Workload, why: str) -> None:
+    assert stuck_pods(held_up) == (), why
+
+
+def test_no_pod_is_stuck_before_the_controller_has_seen_the_template() -> None:
+    body = _stateful_set({**ROLLING, "observedGeneration": 1})
+    body["metadata"]["uid"] = "u-db"
+    assert stuck_pods(Workload(live(body), (_old_pod(),))) == ()
 
 
 # ---------------------------------------------------------------- DaemonSet, ReplicaSet
