@@ -115,14 +115,15 @@ class Bench:
     # ------------------------------------------------------------ Kubernetes objects
 
     def filled(self, unit: KubernetesUnit, known: Baseline | None = None) -> KubernetesUnit | None:
-        """A unit with its values in place; None while one of them is known after apply. One whose digest is that of
-        `known` stays as it is, so that no sensitive value is read for nothing. Raises CommitError."""
+        """A unit with its values in place; None while one of them is known after apply. One that takes a sensitive
+        value and whose digest is that of `known` stays as it is: nothing is read for nothing. Raises CommitError."""
         if not unit.values:
             return unit
         digest = filled_digest(unit, self.outputs)
         if digest is None:
             return None
-        if known is not None and known.certain and known.digest == digest:
+        unread = any(self.outputs[ref].sensitive for ref in unit.values.values())
+        if unread and known is not None and known.certain and known.digest == digest:
             return replace(unit, digest=digest)
         found = fill(unit, self.values(unit.values.values()))
         if isinstance(found, Lacking):  # the state has not what the inventory says: somebody wrote it since

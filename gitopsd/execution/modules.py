@@ -15,6 +15,7 @@ from gitopsd.model.modules import ModuleFailure, ModulePlan, StateId
 from gitopsd.model.plan import Action, Change
 from gitopsd.model.ports import Effect
 from gitopsd.model.run import Result
+from gitopsd.model.spec import ApprovalMode
 from gitopsd.model.units import TerraformUnit
 from gitopsd.planning.moduleplan import AFTER_TERRAFORM, ModuleFinding, approval, gated, made_by
 from gitopsd.planning.modules import ModuleCandidate, candidate, facts_of, module_baseline, module_order
@@ -28,14 +29,13 @@ PARALLEL = 3
 
 @dataclass(frozen=True, slots=True)
 class ModuleScope:
-    """Which modules are looked at: all, or (a heal, a rollback) only those in `only`. `not_run` is why Terraform is
+    """Which modules are looked at: all, or (a heal) only those in `only`. `not_run` is why Terraform is
     not started: every candidate is deferred then."""
 
     commit: str
     baselines: Mapping[UnitId, Baseline]
     only: Collection[UnitId] | None = None
     drifted: Collection[UnitId] = ()
-    best_effort: bool = False
     not_run: str = ""
 
 
@@ -43,8 +43,7 @@ def preflight_modules(bench: Bench, modules: Mapping[UnitId, TerraformUnit], sco
     """A finding for each module that has to be run, in the order in which they use each other's outputs.
 
     Nothing is started for a module whose inputs are those of its last apply. What is planned tells `bench` its outputs.
-    Raises CommitError with every mistake, or else EnvironmentFault; with `best_effort` these are findings that a later
-    step deals with.
+    Raises CommitError with every mistake, or else EnvironmentFault.
     """
     found: list[ModuleFinding] = []
     errors: list[GitopsdError] = []
@@ -69,9 +68,7 @@ def _candidate(bench: Bench, unit: TerraformUnit, scope: ModuleScope) -> ModuleC
         return None
     missing = bench.missing(v.source for v in unit.variables)
     base = scope.baselines.get(unit.id)
-    found = candidate(
-        unit, bench.outputs, base, drifted=unit.id in scope.drifted, dirty=scope.only is not None and not scope.drifted
-    )
+    found = candidate(unit, bench.outputs, base, drifted=unit.id in scope.drifted)
     # An output that does not exist has to be said even if nothing else changed.
     return found or (ModuleCandidate(unit, "changed", "", missing) if missing else None)
 
@@ -97,29 +94,18 @@ def _planned(bench: Bench, asked: ModuleCandidate, scope: ModuleScope) -> Module
         return ModuleFinding(asked, deferred=scope.not_run)
     try:
         job.plan = bench.terraform.plan(bench.ready(unit, scope.commit), known=job.known)
-    except CommitError as error:
-        return ModuleFinding(asked, problem=str(error)) if scope.best_effort else error
     except GitopsdError as error:
-        return ModuleFinding(asked, deferred=f"cannot be planned now: {error}") if scope.best_effort else error
+        return error
     job.inputs = asked.inputs
     return ModuleFinding(asked, job.plan)
 
 
-def plan_destroy(
-    bench: Bench, unit: TerraformUnit, commit: str, reason: str, *, best_effort: bool = False
-) -> ModuleFinding:
+def plan_destroy(bench: Bench, unit: TerraformUnit, commit: str, reason: str) -> ModuleFinding:
     """How a module that is not wanted any more would be destroyed, by the code of a commit that still had it."""
     asked = ModuleCandidate(unit, reason, "")
     job = ModuleJob(unit, commit, destroy=True)
     bench.jobs[unit.id] = job
-    try:
-        job.plan = bench.terraform.plan(bench.ready(unit, commit), destroy=True)
-    except GitopsdError as error:
-        if not best_effort:
-            raise
-        if isinstance(error, CommitError):
-            return ModuleFinding(asked, problem=str(error), destroy=True, commit=commit)
-        return ModuleFinding(asked, deferred=f"cannot be planned now: {error}", destroy=True, commit=commit)
+    job.plan = bench.terraform.plan(bench.ready(unit, commit), destroy=True)
     return ModuleFinding(asked, job.plan, destroy=True, commit=commit)
 
 
@@ -189,6 +175,9 @@ def _current(session: Session, change: Change, job: ModuleJob) -> ModulePlan | s
     inputs = "" if job.destroy else bench.inputs(job.unit)
     if job.plan is not None and job.inputs == inputs:
         return job.plan
+    unknown = [v.source for v in job.unit.variables if v.source not in bench.outputs]
+    if unknown and session.best_effort:
+        return f"takes {unknown[0]}, and terraform/{unknown[0].component} did not go back"
     module = bench.ready(job.unit, job.commit)
     plan = bench.terraform.plan(module, destroy=job.destroy, known=job.known)
     refusal = _allowed(session, change, job, plan)
@@ -207,9 +196,10 @@ def _allowed(session: Session, change: Change, job: ModuleJob, plan: ModulePlan)
     """
     shown = set() if job.stale else {(r.address, r.action) for r in change.resources}
     own = next((d.resources for d in session.dirty_before if d.unit == change.unit), ())
-    mode = session.approval_mode(job.unit)
+    mode = ApprovalMode.ALWAYS if job.destroy else session.approval_mode(job.unit)
     new = [r for r in gated(plan.resources, mode) if (r.address, r.action) not in shown]
-    asked = approval(job.unit, replace(plan, resources=tuple(new)), mode, destroy=False, own=own) if new else None
+    unseen = replace(plan, resources=tuple(new))
+    asked = approval(job.unit, unseen, mode, destroy=job.destroy, own=own)
     if asked is None or session.await_approval(asked):
         return ""
     return f"waits for approval: {asked.summary}"

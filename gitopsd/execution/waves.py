@@ -70,7 +70,7 @@ def execute(session: Session, plan: Plan, dirty: Sequence[Dirty], excused: Mappi
     if executor.shortcomings:
         unit, reason = executor.shortcomings[0]
         return Ending(Verdict.FAILED, reason, Cause.COMMIT, unit)
-    waiting = [*(plan.approvals if session.best_effort else ()), *session.open_approvals]
+    waiting = session.open_approvals
     if waiting:
         reason = f"everything else is back; waits for approval: {'; '.join(a.summary for a in waiting)}"
         return Ending(Verdict.HELD, reason, Cause.PERSON, waiting[0].units[0])

@@ -132,7 +132,6 @@ def assemble_rollback(  # noqa: PLR0917 - the order of the stages
         waves=(*waves(at_once, spec, everything), *waves([*modules.changes, *after], spec, everything)),
         first=first,
         prune=descending((*(c for c in undone.changes if c not in first), *modules.prune), spec),
-        approvals=modules.approvals,
         equal=(*back.equal, *modules.equal),
         forget=(*undone.forget, *modules.forget),
         leftovers=tuple(sorted(leftovers, key=lambda left: left.unit)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import orjson
 from gitopsd.model.codec import to_plain
 from gitopsd.model.errors import Problem
 from gitopsd.model.ids import UnitId
-from gitopsd.model.memory import Baseline, Dirty
+from gitopsd.model.memory import Baseline
 from gitopsd.model.modules import DESTRUCTIVE, ModulePlan, ResourceAction, ResourceChange, StateId
 from gitopsd.model.plan import Action, Approval, Change, Leftover, Postponed
 from gitopsd.model.spec import ApprovalMode
@@ -28,13 +28,11 @@ MADE = frozenset({ResourceAction.CREATE, ResourceAction.REPLACE})
 
 @dataclass(frozen=True, slots=True)
 class ModuleFinding:
-    """What was found out about a candidate: Terraform's plan, why there is none yet (`deferred`), or why there can be
-    none (`problem`, where a rollback does what it can)."""
+    """What was found out about a candidate: Terraform's plan, or why there is none yet (`deferred`)."""
 
     candidate: ModuleCandidate
     plan: ModulePlan | None = None
     deferred: str = ""
-    problem: str = ""
     destroy: bool = False
     commit: str = ""  # whose code it is; "" for the commit that is planned
 
@@ -79,6 +77,19 @@ def module_change(finding: ModuleFinding) -> Change | None:
         diff=plan.output_changes,
         resources=plan.resources,
         warnings=plan.warnings,
+    )
+
+
+def later_change(unit: TerraformUnit, reason: str, *, destroy: bool) -> Change:
+    """A change that Terraform is asked about only in its place: a rollback waits for nothing that can be slow."""
+    return Change(
+        unit=unit.id,
+        action=Action.DELETE if destroy else Action.UPDATE,
+        component=unit.component,
+        order=unit.order,
+        reason=reason,
+        deferred="planned when the objects are back",
+        origin=unit.origin,
     )
 
 
@@ -211,47 +222,3 @@ def state_clashes(
         for m in modules.values()
         if (m.state_key, m.workspace) in taken
     ]
-
-
-# ---------------------------------------------------------------- rollback
-
-
-def modules_back(
-    findings: Sequence[ModuleFinding], dirty: Mapping[UnitId, Dirty], granted: Collection[str]
-) -> ModuleChanges:
-    """Sort the findings of a rollback. What the failed runs made may be destroyed without asking; for the rest, what
-    would destroy or replace waits for a person and keeps nothing else from going back."""
-    changes: list[Change] = []
-    approvals: list[Approval] = []
-    leftovers: list[Leftover] = []
-    equal: list[UnitId] = []
-    forget: list[Leftover] = []
-    prune: list[Change] = []
-    for finding in findings:
-        unit = finding.candidate.unit
-        if finding.problem:
-            leftovers.append(Leftover(unit.id, finding.problem))
-            continue
-        change = module_change(finding)
-        if change is None:
-            if finding.destroy:
-                forget.append(Leftover(unit.id, "has nothing left in its state"))
-            else:
-                equal.append(unit.id)
-            continue
-        own = dirty[unit.id].resources if unit.id in dirty else ()
-        mode = ApprovalMode.DESTROY if unit.approval is ApprovalMode.ALWAYS else unit.approval
-        asked = approval(unit, finding.plan, mode, destroy=finding.destroy, own=own) if finding.plan else None
-        if asked is not None and asked.digest not in granted:
-            approvals.append(asked)
-            leftovers.append(Leftover(unit.id, f"waits for approval: {asked.summary}"))
-        else:
-            (prune if finding.destroy else changes).append(change)
-    return ModuleChanges(
-        tuple(changes),
-        tuple(prune),
-        tuple(approvals),
-        forget=tuple(forget),
-        leftovers=tuple(leftovers),
-        equal=tuple(equal),
-    )

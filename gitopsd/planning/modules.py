@@ -78,13 +78,12 @@ def candidate(
     baseline: Baseline | None,
     *,
     drifted: bool = False,
-    dirty: bool = False,
 ) -> ModuleCandidate | None:
     """Whether a run has to look at a module; None if nothing of it changed. Terraform is not started to find out."""
     inputs = input_digest(unit, outputs)
     missing = tuple(v.source for v in unit.variables if v.source not in outputs)
     reason = _why(unit, baseline, inputs, missing)
-    reason = reason or ("drifted" if drifted else "dirty" if dirty else "")
+    reason = reason or ("drifted" if drifted else "")
     return ModuleCandidate(unit, reason, inputs, missing) if reason else None
 
 

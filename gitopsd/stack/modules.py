@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from gitopsd.execution.bench import Bench, missing_output
+from gitopsd.execution.bench import Bench, ModuleJob, missing_output
 from gitopsd.execution.modules import ModuleScope, plan_destroy, preflight_modules
 from gitopsd.model.errors import CommitError, GitopsdError, NeedsPerson, Problem, raise_if
 from gitopsd.model.ids import UnitId
@@ -19,8 +19,8 @@ from gitopsd.planning.moduleplan import (
     ModuleChanges,
     ModuleFinding,
     approval,
+    later_change,
     module_change,
-    modules_back,
     state_clashes,
     vanished,
 )
@@ -28,6 +28,7 @@ from gitopsd.planning.modules import facts_of, module_baseline
 
 NOT_IN_GIT = "no longer in git"
 BROUGHT = "made by the failed run"
+BACK = "back to the good revision"
 
 Code = Callable[[str], Mapping[UnitId, TerraformUnit]]
 """The modules that a commit asks for. Raises CommitError or NeedsPerson for one that cannot be read."""
@@ -91,27 +92,37 @@ def deploy_part(bench: Bench, look: Look, code: Code) -> ModulePart:
     return ModulePart(filled, found, tuple(equal), waiting)
 
 
-def rollback_part(bench: Bench, look: Look, state: StackState, code: Code, granted: Collection[str]) -> ModulePart:
-    """The part of a rollback: dirty modules back to the good revision's code, and what was added is destroyed. Objects
-    take the outputs that were recorded then, so that they wait for no Terraform but for sensitive values."""
+def rollback_part(bench: Bench, look: Look, state: StackState, code: Code) -> ModulePart:
+    """The part of a rollback: dirty modules back to the good revision's code, and what was added is destroyed.
+
+    Terraform is asked nothing before the objects are back: they take the outputs that were recorded when all was good,
+    and wait for it only where a value is sensitive.
+    """
     dirty = {d.unit: d for d in state.dirty if d.unit.is_terraform}
     modules, commit = look.desired.modules, look.desired.revision.commit
     bench.recall(look.baselines, modules.values(), commit)
     for unit in dirty:
         bench.expect(unit.name, None)
-    remembered = _remembered(state, dirty)
-    bench.outputs |= remembered
-    scope = ModuleScope(commit, look.baselines, [u for u in dirty if u in modules], best_effort=True)
-    findings = preflight_modules(bench, modules, scope)
-    bench.outputs |= remembered
-    undone = [_undo(bench, unit, mark.revision, code) for unit, mark in dirty.items() if unit not in modules]
-    findings += [each for each in undone if isinstance(each, ModuleFinding)]
-    way = modules_back(findings, dirty, granted)
-    lost = tuple(each for each in undone if isinstance(each, Leftover))
+    bench.outputs |= _remembered(state, dirty)
     filled, waiting = _fill(bench, look)
-    by_unit = {f.candidate.unit.id: f for f in findings}
-    equal = tuple(_equal(by_unit[unit], commit, look.at) for unit in way.equal)
-    return ModulePart(filled, replace(way, leftovers=(*way.leftovers, *lost)), equal, waiting)
+    changes: list[Change] = []
+    prune: list[Change] = []
+    lost: list[Leftover] = []
+    for unit, mark in dirty.items():
+        if unit in modules:
+            job = ModuleJob(modules[unit], commit)
+            changes.append(later_change(job.unit, BACK, destroy=False))
+        else:
+            try:
+                job = ModuleJob(_code_of(bench, unit, mark.revision, code), mark.revision, destroy=True)
+            except GitopsdError as error:
+                lost.append(
+                    Leftover(unit, f"its code cannot be read any more, so that it cannot be destroyed: {error}")
+                )
+                continue
+            prune.append(replace(later_change(job.unit, BROUGHT, destroy=True), revision=mark.revision))
+        bench.jobs[unit] = job
+    return ModulePart(filled, ModuleChanges(tuple(changes), tuple(prune), leftovers=tuple(lost)), (), waiting)
 
 
 def _remembered(state: StackState, dirty: Collection[UnitId]) -> dict[OutputRef, Output]:
@@ -153,14 +164,6 @@ def _with_destroyed(bench: Bench, part: ModuleChanges, gone: Collection[Baseline
         forget=(*part.forget, *forget),
         postponed=tuple(postponed),
     )
-
-
-def _undo(bench: Bench, unit: UnitId, revision: str, code: Code) -> ModuleFinding | Leftover:
-    """How a module that the failed runs brought is destroyed, by their code."""
-    try:
-        return plan_destroy(bench, _code_of(bench, unit, revision, code), revision, BROUGHT, best_effort=True)
-    except GitopsdError as error:
-        return Leftover(unit, f"its code cannot be read any more, so that it cannot be destroyed: {error}")
 
 
 def _code_of(bench: Bench, unit: UnitId, commit: str, code: Code) -> TerraformUnit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -93,8 +93,8 @@ class TerraformSetup:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A plan that is only looked at. Terraform runs the code of the commit, which has to be wanted (`terraform`) for one
-    that nobody delivers."""
+    """A plan that is only looked at. Terraform runs the code of the commit, which has to be wanted (`terraform`) for
+    one that nobody delivers."""
 
     terraform: bool = True
 
@@ -191,6 +191,16 @@ class Pipeline:
             kept.popitem(last=False)
         return desired
 
+    def desired_now(self, ask: Ask) -> Desired:
+        """The same with the outputs that are on record: what is live, as far as it was applied."""
+        desired = self.desired(ask)
+        bench = self._bench(ask.spec)
+        baselines = self.record.baselines(ask.spec.name)
+        bench.recall(baselines, desired.modules.values(), ask.commit)
+        templates = _templates(desired)
+        filled = {u: unit for u, t in templates.items() if (unit := bench.filled(t, baselines.get(u))) is not None}
+        return replace(desired, units={**desired.units, **filled}) if filled else desired
+
     def _catalogs(self, spec: StackSpec, *, refresh: bool) -> dict[str, Catalog]:
         return {name: cluster.catalog(refresh=refresh) for name, cluster in self.clusters(spec.clusters).items()}
 
@@ -266,31 +276,27 @@ class Pipeline:
         equal = (*_equal(plan, desired, findings, look.at), *part.equal)
         return Planned(desired, plan, bench, equal, _templates(look.desired))
 
-    def plan_rollback(
-        self, ask: Ask | None, spec: StackSpec, state: StackState, *, at: str, granted: Collection[str] = ()
-    ) -> Planned:
-        """How to undo what is dirty: back to `ask`, or to nothing if there never was a good revision. What needs a
-        person and is not `granted` is left out: the plan's approvals name it."""
+    def plan_rollback(self, ask: Ask | None, spec: StackSpec, state: StackState, *, at: str) -> Planned:
+        """How to undo what is dirty: back to `ask`, or to nothing if there never was a good revision."""
         bench = self._bench(spec)
         try:
-            return self._plan_rollback(ask, spec, state, at, bench, granted)
+            return self._plan_rollback(ask, spec, state, at, bench)
         except BaseException:
             bench.discard()
             raise
 
-    def _plan_rollback(  # noqa: PLR0917 - what `plan_rollback` is given, and the bench
+    def _plan_rollback(
         self,
         ask: Ask | None,
         spec: StackSpec,
         state: StackState,
         at: str,
         bench: Bench,
-        granted: Collection[str],
     ) -> Planned:
         baselines = self.record.baselines(spec.name)
         target = self.desired(ask) if ask else Desired(spec.name, NO_REVISION, "", {})
         look = Look(spec, target, baselines, None, (), [d.unit for d in state.dirty], {}, at)
-        part = rollback_part(bench, look, state, partial(self._modules_at, spec), granted)
+        part = rollback_part(bench, look, state, partial(self._modules_at, spec))
         desired = part.filled if ask else None
         dirty = [d.unit for d in state.dirty if not d.unit.is_terraform]
         clusters = {*spec.clusters, *(u.cluster for u in dirty)}

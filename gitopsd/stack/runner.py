@@ -58,10 +58,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A finished run; `interrupt` says why it ended early, if it did."""
+    """A finished run; `interrupt` says why it ended early, if it did. `approvals` are what keeps a rollback from being
+    whole."""
 
     run: RunRecord
     interrupt: Interrupt | None = None
+    approvals: tuple[Approval, ...] = ()
 
 
 class Runner:
@@ -239,7 +241,7 @@ class Runner:
         )
         self.ledger.record.finish(ended, [event])
         log.info("run ended", stack=run.stack, run=run.id, verdict=ending.verdict.value, reason=ending.reason)
-        return Ended(ended, interrupt)
+        return Ended(ended, interrupt, tuple(session.open_approvals))
 
     def _see_observed(self, session: Session) -> None:
         units = {str(u): u for u in session.units}
@@ -270,7 +272,7 @@ class Runner:
         if asked is not None and run is not None:
             self.approvals.ask([asked], commit=run.revision, desired=run.digest, timeout=timeout)
         elif asked is None:
-            self.approvals.granted([])
+            self.ledger.lift(HoldReason.APPROVAL)
         self.facts.publish()
 
     def _release(self, order: Order) -> None:

@@ -266,11 +266,11 @@ class StackWorker:
             self.verdicts.refuse(ask, error)
             self.clocks.reset()
             return _AGAIN
-        missing = self.approvals.missing(planned.plan.approvals)
+        missing = self.approvals.missing(planned.plan.approvals, ask.digest)
         if missing:
             planned.bench.discard()
-            return self._wait_for_people(ask, missing)
-        self.approvals.granted(planned.plan.approvals)
+            return self._wait_for_people(ask, planned.plan.approvals)
+        self.approvals.granted(planned.plan.approvals, ask.digest)
         ended = self._run(RunKind.DEPLOY, ask, planned)
         self._suspects = frozenset()
         if ended.run.verdict is Verdict.GOOD:
@@ -281,10 +281,10 @@ class StackWorker:
         self._answers_are_used(ended)
         return self._after(ended)
 
-    def _wait_for_people(self, ask: Ask, missing: Sequence[Approval]) -> _Next:
+    def _wait_for_people(self, ask: Ask, approvals: Sequence[Approval]) -> _Next:
         """Hold the stack until people allow what this commit asks for. If the answer is no, the commit has failed."""
-        self.approvals.ask(missing, commit=ask.commit, desired=ask.digest, timeout=ask.spec.approval_timeout)
-        refusal = self.approvals.refusal(missing)
+        self.approvals.ask(approvals, commit=ask.commit, desired=ask.digest, timeout=ask.spec.approval_timeout)
+        refusal = self.approvals.refusal(approvals)
         if not refusal:
             return _SETTLED
         self.verdicts.refuse(ask, NeedsPerson(Problem(refusal)))
@@ -305,13 +305,12 @@ class StackWorker:
         try:
             target = self.target.ask()
             spec = target.spec if target else ask.spec
-            planned = self.pipeline.plan_rollback(target, spec, state, at=self.ledger.now(), granted=state.granted)
+            planned = self.pipeline.plan_rollback(target, spec, state, at=self.ledger.now())
         except (CommitError, NeedsPerson) as error:
             return self._cannot_roll_back(ask, f"the good revision cannot be rendered any more: {error}")
         ended = self._run(RunKind.ROLLBACK, target or ask, planned, undoes=undoes)
-        missing = self.approvals.missing(planned.plan.approvals)
-        if missing and ended.run.verdict is Verdict.HELD and ended.interrupt is None:
-            return self._rollback_asks(ask, missing)
+        if ended.approvals and ended.run.verdict is Verdict.HELD and ended.interrupt is None:
+            return self._rollback_asks(ask, ended.approvals)
         self._answers_are_used(ended)
         if ended.run.verdict is Verdict.GOOD:
             self.tracked.note_unwanted(planned.desired.units)
@@ -348,13 +347,13 @@ class StackWorker:
         except (CommitError, NeedsPerson) as error:
             return self._cannot_go_back(f"{pin.commit[:12]} cannot be gone back to: {error}")
         planned = replace(planned, plan=without_jobs(planned.plan))
-        missing = self.approvals.missing(planned.plan.approvals)
+        missing = self.approvals.missing(planned.plan.approvals, target.digest)
         if missing:
             planned.bench.discard()
-            self.approvals.ask(missing, commit=target.commit, desired=target.digest, timeout=None)
-            refusal = self.approvals.refusal(missing)
+            self.approvals.ask(planned.plan.approvals, commit=target.commit, desired=target.digest, timeout=None)
+            refusal = self.approvals.refusal(planned.plan.approvals)
             return self._cannot_go_back(refusal) if refusal else _SETTLED
-        self.approvals.granted(planned.plan.approvals)
+        self.approvals.granted(planned.plan.approvals, target.digest)
         ended = self._run(RunKind.ROLLBACK, target, planned, by=pin.by)
         self._suspects = frozenset()
         self._answers_are_used(ended)
@@ -404,9 +403,9 @@ class StackWorker:
         state = self.ledger.state
         plan = partial(self.pipeline.plan, target, state, at=self.ledger.now(), granted=state.granted)
         planned = plan(scope=scope, drifted=scope)
-        missing = self.approvals.missing(planned.plan.approvals)
+        missing = self.approvals.missing(planned.plan.approvals, target.digest)
         if not missing:
-            self.approvals.granted(planned.plan.approvals)
+            self.approvals.granted(planned.plan.approvals, target.digest)
             return planned
         planned.bench.discard()
         self.approvals.ask(missing, commit=target.commit, desired=target.digest, timeout=None)
@@ -444,7 +443,7 @@ class StackWorker:
             return
         try:
             target = self.target.ask()
-            desired = self.pipeline.desired(target) if target else None
+            desired = self.pipeline.desired_now(target) if target else None
         except (CommitError, NeedsPerson) as error:
             log.warning("no look for drift: the good revision cannot be read", stack=self.name, error=str(error))
             return
