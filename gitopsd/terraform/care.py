@@ -12,7 +12,8 @@ from gitopsd.terraform.child import Ended
 from gitopsd.terraform.command import FLAG
 from gitopsd.terraform.failures import ended_badly
 from gitopsd.terraform.preparation import Ready
-from gitopsd.terraform.processes import end_all, host_name, running_in, strangers
+from gitopsd.terraform.processes import end_all, host_name, running_in
+from gitopsd.terraform.rivals import rivals
 from gitopsd.terraform.runmark import RunMark, read_mark
 from gitopsd.terraform.runner import Call, Runner
 from gitopsd.terraform.settings import TerraformSettings
@@ -80,7 +81,7 @@ class Care:
         lock = self._held(place, root, name, scrubber)
         if lock is None or not mark.left(lock, host_name(), asked):
             return True
-        if strangers(place.directory.parent.parent):
+        if rivals(place.data):
             return False
         self._force(place, root, lock, name, scrubber)
         return True

@@ -46,15 +46,21 @@ def running_in(data_dir: Path) -> tuple[int, ...]:
     return tuple(pid for pid, variables in _environments() if variables is not None and wanted in variables)
 
 
-def strangers(ours: Path) -> tuple[int, ...]:
-    """Terraform or OpenTofu processes that may work on any state: all but those with a data directory below `ours`."""
-    mine = f"TF_DATA_DIR={ours}{os.sep}"
-    found = []
+def programs() -> Iterator[tuple[int, Path | None]]:
+    """Every Terraform or OpenTofu of this host with its data directory; None if we may not look. Providers are none."""
     for pid, variables in _environments():
-        known = variables is not None and any(variable.startswith(mine) for variable in variables)
-        if not known and _program(pid).startswith(("terraform", "tofu")):
-            found.append(pid)
-    return tuple(found)
+        name = _command(pid)
+        if not name.startswith(("terraform", "tofu")) or name.startswith("terraform-provi"):
+            continue
+        try:
+            directory = Path(os.readlink(PROC / str(pid) / "cwd"))
+        except FileNotFoundError:
+            continue
+        except OSError:
+            yield pid, None
+            continue
+        named = [v.partition("=")[2] for v in variables or () if v.startswith("TF_DATA_DIR=")]
+        yield pid, None if variables is None else directory / (named[0] if named else ".terraform")
 
 
 def end_all(pids: Callable[[], tuple[int, ...]], patience: float) -> None:
@@ -89,7 +95,7 @@ def _environments() -> Iterator[tuple[int, frozenset[str] | None]]:
             yield int(entry.name), frozenset(variables.decode(errors="replace").split("\0"))
 
 
-def _program(pid: int) -> str:
+def _command(pid: int) -> str:
     try:
         return (PROC / str(pid) / "comm").read_text(errors="replace").strip()
     except OSError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -192,8 +193,9 @@ def test_the_lock_stays_while_another_program_of_this_host_may_hold_it(
 ) -> None:
     other = bench.directory / "terraform"
     other.symlink_to("/bin/sleep")
+    shutil.copytree(bench.work / "data", bench.directory / "theirs", symlinks=True)
     bench.restart()
-    with subprocess.Popen([str(other), "600"]) as process:
+    with subprocess.Popen([str(other), "600"], env={"TF_DATA_DIR": str(bench.directory / "theirs")}) as process:
         try:
             bench.terraform.settle("web", "net")
             assert lease(cluster, namespace, key)
