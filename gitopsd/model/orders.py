@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from gitopsd.model.ids import UnitId
 from gitopsd.model.plan import Approval
 
 
@@ -64,13 +65,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A person's answer to a question, bound to the digest of what it gates."""
+    """A person's answer to a question, bound to the digest of what it gates. `units` and `desired` are those of the
+    question: what is left of deletions of which a crash let only some happen was allowed, too."""
 
     digest: str
     allowed: bool
     by: str
     at: str
     why: str = ""
+    units: tuple[UnitId, ...] = ()
+    desired: str = ""
 
 
 PRUNE_GRANT = "prune:"

@@ -10,7 +10,7 @@ from gitopsd.model.orders import PRUNE_GRANT, Question
 from gitopsd.model.plan import Approval
 from gitopsd.model.times import timestamp
 from gitopsd.stack.ledger import Ledger
-from gitopsd.stack.orders import SHORT, unanswered
+from gitopsd.stack.orders import SHORT, covers
 
 
 class Approvals:
@@ -26,10 +26,10 @@ class Approvals:
         answered = {g.digest for g in state.grants}
         return any(q.approval.digest not in answered for q in state.questions)
 
-    def missing(self, approvals: Iterable[Approval]) -> tuple[Approval, ...]:
-        """Those that nobody allowed."""
-        found = {a.digest: a for a in approvals}
-        return tuple(found[digest] for digest in unanswered(found, self.ledger.record.grants(self.ledger.stack)))
+    def missing(self, approvals: Iterable[Approval], desired: str) -> tuple[Approval, ...]:
+        """Those that nobody allowed for this desired digest."""
+        grants = self.ledger.record.grants(self.ledger.stack)
+        return tuple(a for a in approvals if not any(covers(g, a, desired) for g in grants))
 
     def refusal(self, approvals: Iterable[Approval]) -> str:
         """Why the answer is no: a person rejected one of them, or nobody answered in time. "" if it is not."""
@@ -47,23 +47,29 @@ class Approvals:
         return ""
 
     def ask(self, approvals: Iterable[Approval], *, commit: str, desired: str, timeout: float | None) -> None:
-        """Ask for these and for nothing else, and hold the stack. A question that is open already keeps its beginning,
-        also when another commit asks it. Nobody answering for `timeout` seconds will be a no; None waits for ever."""
+        """Ask for those of these that nobody allowed, and for nothing else, and hold the stack. A question that is open
+        already keeps its beginning, also when another commit asks it. Nobody answering for `timeout` seconds will be a
+        no; None waits for ever."""
+        approvals = tuple(approvals)
         now = self.ledger.clock.now()
         until = "" if timeout is None else timestamp(now + timedelta(seconds=timeout))
         asked = {q.approval.digest: q for q in self.ledger.state.questions}
         questions = []
-        for approval in approvals:
+        for approval in self.missing(approvals, desired):
             old = asked.get(approval.digest)
             since, ends = (old.since, old.until) if old else (timestamp(now), until)
             questions.append(Question(approval, commit, desired, since, ends))
-        self._set(questions)
+        self._set(questions, keep=self._answers_to(approvals, desired))
         self.ledger.hold(HoldReason.APPROVAL, self._text(questions), until=_first_end(questions))
 
-    def granted(self, approvals: Iterable[Approval]) -> None:
+    def granted(self, approvals: Iterable[Approval], desired: str) -> None:
         """Everything was allowed: the answers stay until what they are for has happened, the questions end."""
-        self._set([], keep={a.digest for a in approvals})
+        self._set([], keep=self._answers_to(approvals, desired))
         self.ledger.lift(HoldReason.APPROVAL)
+
+    def _answers_to(self, approvals: Iterable[Approval], desired: str) -> set[str]:
+        approvals, grants = tuple(approvals), self.ledger.record.grants(self.ledger.stack)
+        return {g.digest for g in grants if any(covers(g, a, desired) for a in approvals)}
 
     def close(self, *, deletions: bool = False) -> None:
         """Nothing is asked any more, and no answer counts any longer; with `deletions`, neither do those that a person

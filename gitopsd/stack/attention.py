@@ -69,10 +69,11 @@ class StackAttention:
             if self._stopping:
                 return Interrupt()
             head = self._head if self._heeds and self._head != self._commit else None
-        ordered = next((order for order in self._orders() if order.interrupts), None)
+        orders = tuple(self._orders())
+        ordered = next((order for order in orders if order.interrupts), None)
         if ordered is not None:
             return _interrupt(ordered)
-        if head is None:
+        if head is None or any(order.kind is OrderKind.SUSPEND for order in orders):
             return None
         if self._digest_at(head) in {None, self._digest}:
             with self._changed:

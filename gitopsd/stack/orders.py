@@ -6,12 +6,13 @@ before it are carried out, and by the stack's own thread when it carries it out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
 from gitopsd.model.memory import Destruction, Good, Hold, HoldReason, Memory, Pin, StackState
 from gitopsd.model.orders import Grant, Order, OrderKind, Question
+from gitopsd.model.plan import Approval
 from gitopsd.model.run import RunKind, RunRecord
 from gitopsd.model.status import Wanted
 from gitopsd.stack import remember
@@ -217,7 +218,12 @@ def asked(questions: Sequence[Question], digest: str, stack: str, *, everything:
     raise Refused(f"{what}; {stack} asks for: {listed}")
 
 
-def unanswered(digests: Iterable[str], grants: Iterable[Grant]) -> tuple[str, ...]:
-    """The digests that nobody allowed."""
-    allowed = {g.digest for g in grants if g.allowed}
-    return tuple(d for d in digests if d not in allowed)
+def covers(grant: Grant, approval: Approval, desired: str) -> bool:
+    """Whether an answer allows what the desired digest asks for: the very same, or what is left of it. Terraform's
+    changes are more than the names of their units, and are only ever the very same."""
+    if not grant.allowed:
+        return False
+    if grant.digest == approval.digest:
+        return True
+    rest = bool(approval.units) and {*approval.units} <= {*grant.units}
+    return rest and grant.desired == desired and not any(unit.is_terraform for unit in approval.units)

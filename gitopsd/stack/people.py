@@ -23,7 +23,7 @@ class People:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self._behind = False  # a cluster does not know yet what was ordered
+        self._behind = True  # a cluster may not know yet what this host remembers: a crash came between
 
     def obey(self, head: str, clusters: Mapping[str, Cluster]) -> None:
         """Carry out what was ordered since the last time, and end what has come to its end. `head` is the newest
@@ -33,7 +33,7 @@ class People:
         memory, what = expired(self.ledger.memory, self.ledger.now(), head)
         if what:
             self._store(memory, (), what)
-        if self._behind:
+        if self._behind and self.ledger.memory.generation:
             self._spread(clusters)
 
     def due_in(self) -> float | None:

@@ -194,7 +194,8 @@ class Reception:
             chosen = asked(waiting, request.text("digest"), request.stack, everything=request.flag("all"))
             for question in chosen:
                 digest = question.approval.digest
-                grant = Grant(digest, allowed, peer.name, self._now(), request.why)
+                about = question.approval.units, question.desired
+                grant = Grant(digest, allowed, peer.name, self._now(), request.why, *about)
                 event = self._event(peer, request, "taken", question.approval.summary, after=digest)
                 self.record.grant(request.stack, grant, [event])
         verb = "approved" if allowed else "rejected"

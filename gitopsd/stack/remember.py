@@ -43,6 +43,9 @@ OF_PEOPLE = frozenset({HoldReason.SUSPENDED, HoldReason.PINNED, HoldReason.DESTR
 AFTER_FAILURE = frozenset({HoldReason.FAILED, HoldReason.ROLLBACK_FAILED, HoldReason.FLAPPING})
 """Holds that `retry` lifts."""
 
+_BEFORE = AFTER_FAILURE | {HoldReason.QUARANTINED}
+"""Holds that say what came of the commit before: a person wants something else now."""
+
 
 def attempting(memory: Memory, attempt: Attempt) -> Memory:
     """Before the first effect of a run."""
@@ -101,7 +104,7 @@ def resumed(memory: Memory) -> Memory:
 
 def pinned(memory: Memory, pin: Pin) -> Memory:
     """On the way to a revision that a person chose. It may be one that is live already."""
-    holds = _without(memory.holds, AFTER_FAILURE)
+    holds = _without(memory.holds, _BEFORE)
     quarantine = tuple(q for q in memory.quarantine if q.digest != pin.digest)
     return replace(memory, pin=pin, holds=holds, quarantine=quarantine)
 
@@ -116,12 +119,12 @@ def at_pin(memory: Memory, hold: Hold) -> Memory:
 def retried(memory: Memory, digest: str) -> Memory:
     """What failed may be tried once more."""
     quarantine = tuple(q for q in memory.quarantine if q.digest != digest)
-    return replace(memory, quarantine=quarantine, holds=_without(memory.holds, AFTER_FAILURE))
+    return replace(memory, quarantine=quarantine, holds=_without(memory.holds, _BEFORE))
 
 
 def doomed(memory: Memory, destruction: Destruction) -> Memory:
     """Everything of the stack is to go; where it was pinned to says nothing any more."""
-    lifted = AFTER_FAILURE | {HoldReason.PINNED}
+    lifted = _BEFORE | {HoldReason.PINNED}
     return replace(memory, destruction=destruction, pin=None, holds=_without(memory.holds, lifted))
 
 

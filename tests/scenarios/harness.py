@@ -19,14 +19,17 @@ from gitopsd.model.errors import GitopsdError
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Assessment, Health
 from gitopsd.model.memory import Memory, StackState
+from gitopsd.model.orders import Answer, Order, Peer, Request
 from gitopsd.model.ports import Record
 from gitopsd.model.run import RunRecord
 from gitopsd.model.spec import HttpCheck
+from gitopsd.model.status import Wanted
 from gitopsd.record import SqliteRecord, open_record
 from gitopsd.render import Renderer
 from gitopsd.stack.attention import StackAttention
 from gitopsd.stack.ledger import Ledger
 from gitopsd.stack.pipeline import Origin, Pipeline, TerraformSetup
+from gitopsd.stack.reception import Reception
 from gitopsd.stack.worker import Rest, StackWorker
 from tests.support.memory_cache import MemoryCache
 from tests.support.memory_source import MemorySource
@@ -46,7 +49,7 @@ TRIES = 40
 WRITING = frozenset(
     {
         "save_memory", "adopt_memory", "set_holds", "set_postponed", "begin", "save_plan", "intend", "conclude",
-        "rebase", "observed", "finish", "clean", "soil", "audit",
+        "rebase", "observed", "finish", "clean", "soil", "audit", "order", "obey", "grant", "ask_people",
     }
 )  # fmt: skip
 
@@ -83,8 +86,13 @@ class Seconds:
 class FakeAttention(StackAttention):
     """The real one, but for time."""
 
-    def __init__(self, digest_of: Callable[[str], str], waited: Callable[[float], None]) -> None:
-        super().__init__(digest_of)
+    def __init__(
+        self,
+        digest_of: Callable[[str], str],
+        orders: Callable[[], tuple[Order, ...]],
+        waited: Callable[[float], None],
+    ) -> None:
+        super().__init__(digest_of, orders)
         self._waited = waited
 
     def wait(self, seconds: float) -> None:
@@ -141,6 +149,32 @@ class WatchedRecord:
         return watched
 
 
+class OneStack:
+    """The stack of a world, as people have to do with it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def names(self) -> tuple[str, ...]:
+        return (STACK,)
+
+    def wanted(self, _stack: str) -> Wanted | None:
+        return self._world.worker.facts.wanted
+
+    def current(self, _stack: str) -> RunRecord | None:
+        return self._world.worker.facts.current
+
+    def nudge(self, _stack: str) -> int:
+        self._world.attention.wake()
+        return 1
+
+    def looked(self, _stack: str, _number: int) -> str | None:
+        return ""
+
+    def fetch(self, _stack: str) -> str:
+        return ""
+
+
 @dataclass(frozen=True)
 class Shot:
     """What a process that ends now leaves behind."""
@@ -186,9 +220,14 @@ class World:
             self.record,
             terraform=TerraformSetup(self.terraform, lambda: ""),
         )
-        self.attention = FakeAttention(lambda commit: self.pipeline.ask(SOURCE, STACK, commit).digest, self._wait)
+        self.attention = FakeAttention(
+            lambda commit: self.pipeline.ask(SOURCE, STACK, commit).digest,
+            lambda: self.sqlite.orders(STACK),
+            self._wait,
+        )
         ledger = Ledger(STACK, SOURCE, INSTANCE, self.record, self.clock)
         self.worker = StackWorker(ledger, self.pipeline, self.attention, self._probe, lambda _facts: None)
+        self.reception = Reception(self.record, self.clock, OneStack(self), "root")
 
     def close(self) -> None:
         self.effects.dead = True
@@ -222,6 +261,10 @@ class World:
         commit = self.source.commit(files)
         self.attention.offer(commit)
         return commit
+
+    def say(self, command: str, why: str = "", *, by: str = "ops", stack: str = STACK, **arguments: Any) -> Answer:
+        """What a permitted user says over the socket; the stack does not hear of it before it settles."""
+        return self.reception.handle(Peer(1000, by, permitted=True), Request(command, stack, why, arguments))
 
     # ------------------------------------------------------------ the worker
 

@@ -36,6 +36,10 @@ def outcome(world: World) -> dict[str, Any]:
         "attempting": memory.attempting,
         "quarantine": [(q.commit, q.digest, q.unit) for q in memory.quarantine],
         "holds": sorted(h.reason.value for h in memory.holds),
+        "pin": (memory.pin.commit, memory.pin.live) if memory.pin else None,
+        "orders": world.sqlite.orders(STACK),
+        "questions": [q.approval.digest for q in state.questions],
+        "grants": [g.digest for g in state.grants],
         "jobs": [(str(j.unit), j.digest) for j in memory.jobs],
         "parent": {
             "good": [g["commit"] for g in parent.get("good", ())],

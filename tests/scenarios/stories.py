@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gitopsd.kinds.marks import PART_OF_LABEL
 from gitopsd.model.ids import UnitId
@@ -183,3 +184,46 @@ STORIES = (
     Story("failing first deploy of both worlds", _nothing, _push(shop(tag="pull-error")), ("rollback", "good")),
     Story("superseded in both worlds", _deployed(shop()), _superseded_shop, ("rollback", "good")),
 )
+
+
+def _ordered(command: str, *deliveries: Files, **arguments: Any) -> Callable[[World], None]:
+    """A stack at rest after these deliveries, with an order on record that it has not heard of yet."""
+
+    def before(world: World) -> None:
+        bystanders(world)
+        for number, files in enumerate(deliveries):
+            world.deliver(files)
+            if not number:
+                foreign(world)
+        _order(world, command, **arguments)
+
+    return before
+
+
+def _order(world: World, command: str, **arguments: Any) -> None:
+    answer = world.say(command, "a story", **arguments)
+    assert answer.ok, answer.text
+
+
+def _resumed(world: World) -> None:
+    _ordered("rollback", FIRST, UPDATE)(world)
+    world.settle()
+    _order(world, "resume")
+
+
+def _settle(world: World) -> None:
+    world.settle()
+
+
+MANY = commit({"base": [space(), *(config(f"many-{n}", {"a": "1"}) for n in range(8))], "apps": [app()]})
+FEW = commit({"base": [space()], "apps": [app()]})
+
+ORDERED = (
+    Story("going back", _ordered("rollback", FIRST, UPDATE), _settle, ("rollback", "good")),
+    Story("going on from an older revision", _resumed, _settle, ("deploy", "good")),
+    Story("suspended", _ordered("suspend", FIRST), _push(UPDATE), ("deploy", "good")),
+    Story("tried again", _ordered("retry", FIRST, BROKEN), _settle, ("rollback", "good")),
+    Story("allowed", _ordered("approve", MANY, FEW), _settle, ("deploy", "good")),
+    Story("rejected", _ordered("reject", MANY, FEW), _settle, ("deploy", "failed")),
+)
+"""Orders and answers of people: on record when the story begins, carried out in it."""

@@ -13,7 +13,7 @@ import pytest
 from gitopsd.model.ids import UnitId
 from tests.scenarios.harness import Shot, World
 from tests.scenarios.outcome import audit_findings, difference, outcome, written
-from tests.scenarios.stories import STORIES, Story
+from tests.scenarios.stories import ORDERED, STORIES, Story
 from tests.support.ssa import Body
 
 
@@ -35,7 +35,7 @@ def others(shot: Shot) -> dict[UnitId, Body]:
     return {u: b for u, b in shot.server.objects.items() if u not in ours and not b["metadata"].get("ownerReferences")}
 
 
-@pytest.mark.parametrize("story", STORIES, ids=lambda s: s.name)
+@pytest.mark.parametrize("story", [*STORIES, *ORDERED], ids=lambda s: s.name)
 def test_a_kill_after_any_effect_changes_nothing_of_the_end(story: Story, world: World, tmp_path: Path) -> None:
     shots = told(world, story)
     wanted, written_then = outcome(world), written(world)
