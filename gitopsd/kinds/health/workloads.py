@@ -188,13 +188,26 @@ def _refused_pods(body: Manifest) -> Assessment | None:
 
 def _waiting(waits: str, pods: Iterable[Manifest], stuck: Mapping[str, Any] | None = None) -> Assessment:
     """Not done: for what its pods say, or else for time to pass. `stuck`: the controller waits no longer."""
+    pods = tuple(pods)
     fault = worst_fault(pods)
     if fault is not None and (fault.sure or stuck is None):
         return fault.assessment()
     if stuck is None:
-        return Assessment(Health.PROGRESSING, "RollingOut", waits)
+        return Assessment(Health.PROGRESSING, "RollingOut", f"{waits}{_unready(pods)}")
     given_up = told(Health.DEGRADED, stuck, final=True)
     return given_up if fault is None else Assessment(Health.DEGRADED, given_up.reason, fault.message, final=True)
+
+
+def _unready(pods: Iterable[Manifest]) -> str:
+    """Which pod is waited for: the first by name that runs and is not ready."""
+    names = (section(pod, "metadata").get("name") for pod in pods if _runs_unready(pod))
+    first = min((text(name) for name in names), default="")
+    return f"; pod {first} is not ready" if first else ""
+
+
+def _runs_unready(pod: Manifest) -> bool:
+    deleted = section(pod, "metadata").get("deletionTimestamp")
+    return section(pod, "status").get("phase") == "Running" and not deleted and holds(pod, "Ready", "False") is not None
 
 
 def _labelled(pods: Iterable[Manifest], label: str, value: Any) -> list[Manifest]:

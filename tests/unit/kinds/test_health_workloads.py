@@ -352,6 +352,17 @@ def test_no_pod_is_stuck_before_the_controller_has_seen_the_template() -> None:
     assert stuck_pods(Workload(live(body), (_old_pod(),))) == ()
 
 
+def test_a_new_pod_that_runs_and_does_not_become_ready_is_named() -> None:
+    ready, not_yet = condition("Ready", "True"), condition("Ready", "False")
+    labels = {"controller-revision-hash": "db-2"}
+    pods = [
+        pod("db-1", labels=labels, phase="Running", conditions=[not_yet]),
+        pod("db-2", labels=labels, phase="Running", conditions=[ready]),
+    ]
+    found = _judge(_stateful_set({**ROLLING, "readyReplicas": 2}), pods)
+    assert (found.reason, found.message) == ("RollingOut", "2 of 3 replicas are ready; pod db-1 is not ready")
+
+
 # ---------------------------------------------------------------- DaemonSet, ReplicaSet
 
 
