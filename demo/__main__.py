@@ -20,29 +20,34 @@ def show(stage: Stage, *command: str) -> None:
 def act(stage: Stage) -> None:
     """The whole play. Raises DemoError where the world does not follow."""
     say("A repository is made from manifests-example/, and the daemon is pointed at it")
+    print(f"Terraform is {stage.terraform}", flush=True)
     stage.make_repository()
     stage.start_daemon()
-    took = stage.wait_for("the first commit is live", lambda: ended(stage, "good") == 1)
+    took = stage.wait_for("the first commit is live", lambda: live(stage, 1))
     print(f"{stage.gitopsd('status').rstrip()}\nlive after {took:.1f} s", flush=True)
+    prove(stage, "welcome", "pictures.example.org")
 
-    say("Dana pushes a new greeting")
+    say("Dana pushes a new greeting, and a Terraform variable that moves the pictures to another host")
     stage.edit("shop/config.yaml", 'greeting: "welcome"', 'greeting: "good to see you"')
-    stage.push("Greet people warmly")
-    took = stage.wait_for("the greeting is live", lambda: greeting(stage) == "good to see you")
-    stage.wait_for("its run is good", lambda: ended(stage, "good") == 2)
-    print(f"greeting in the cluster: {greeting(stage)!r}, {took:.1f} s after the push", flush=True)
+    stage.edit("infra/production.tfvars", "pictures.example.org", "media.example.org")
+    stage.push("Greet people warmly, serve pictures from media")
+    took = stage.wait_for("the push is live", lambda: live(stage, 2))
+    print(f"one run brought both to the shop's ConfigMap, {took:.1f} s after the push", flush=True)
+    prove(stage, "good to see you", "media.example.org")
 
-    say("Dana pushes another greeting together with an image that cannot be pulled")
+    say("Dana pushes another greeting and another host for pictures, with an image that cannot be pulled")
     stage.edit("shop/config.yaml", "good to see you", "it is a sale")
+    stage.edit("infra/production.tfvars", "media.example.org", "sale.example.org")
     stage.edit("shop/deployment.yaml", "registry.example/shop:1.0.0", "registry.example/shop:pull-error")
     stage.push("Release the sale")
     took = stage.wait_for("the bad push is rolled back", lambda: rolled_back(stage))
-    print(f"rolled back {took:.1f} s after the push; greeting in the cluster: {greeting(stage)!r}", flush=True)
+    print(f"Terraform and Kubernetes are back {took:.1f} s after the push", flush=True)
+    prove(stage, "good to see you", "media.example.org")
 
     say("What the operator sees")
     show(stage, "status")
     show(stage, "history")
-    show(stage, "audit", "-n", "8")
+    show(stage, "audit", "-n", "12")
     show(stage, "audit", "verify")
 
 
@@ -50,12 +55,26 @@ def ended(stage: Stage, verdict: str, kind: str = "deploy") -> int:
     return sum(run["verdict"] == verdict and run["kind"] == kind for run in stage.runs())
 
 
+def live(stage: Stage, pushes: int) -> bool:
+    """Whether so many pushes went live. Raises DemoError where one did not."""
+    if ended(stage, "failed"):
+        raise DemoError(f"the push failed:\n{stage.gitopsd('show', 'last')}")
+    return ended(stage, "good") == pushes
+
+
 def rolled_back(stage: Stage) -> bool:
     return ended(stage, "failed") == 1 and ended(stage, "good", "rollback") == 1
 
 
-def greeting(stage: Stage) -> str:
-    return stage.cluster.kubectl("get", "configmap", "shop", "-n", "shop", "-o", "jsonpath={.data.greeting}")
+def prove(stage: Stage, greeting: str, zone: str) -> None:
+    """Show what the cluster and the Terraform state hold, by their own programs. Raises DemoError if it is not this."""
+    data = "jsonpath={.data.greeting}{'\\n'}{.data.pictures\\.url}"
+    said, pictures = stage.kubectl("get", "configmap", "shop", "-n", "shop", "-o", data).splitlines()
+    host = stage.output("pictures_host")
+    print(f"  kubectl get configmap shop    greeting: {said}; pictures.url: {pictures}", flush=True)
+    print(f"  {stage.terraform.name} output              pictures_host: {host}", flush=True)
+    if said != greeting or pictures != f"https://{host}" or not host.endswith(f".{zone}"):
+        raise DemoError(f"expected {greeting!r} and a host in {zone} in both worlds")
 
 
 def stay(stage: Stage) -> None:
@@ -66,7 +85,7 @@ def stay(stage: Stage) -> None:
         f" KUBECONFIG={stage.cluster.kubeconfig}\n"
         f"  cd {stage.clone}    # edit, commit, `git push origin main`\n"
         "  gitopsd status      gitopsd history      gitopsd show last      gitopsd plan\n"
-        "  kubectl get pods -A\n",
+        f"  kubectl get pods -A     {stage.terraform} -chdir={stage.directory}/state-of-infra output\n",
         flush=True,
     )
     signal.sigwait({signal.SIGINT, signal.SIGTERM})

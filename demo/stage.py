@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox import Cluster
-from sandbox.toolsets import tool
+from sandbox import Cluster, terraform_cli_config, terraform_environment, tool
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "manifests-example"
@@ -28,6 +27,21 @@ sources:
   - {{name: main, url: {repository}, branch: main, poll: 1s}}
 clusters:
   - {{name: default, kubeconfig: {kubeconfig}}}
+terraform:
+  binary: {terraform}
+  backend: kubernetes
+  cliConfig: {cli_config}
+"""
+
+# How anybody finds the state of the component `infra` without gitopsd.
+BACKEND = """\
+terraform {{
+  backend "kubernetes" {{
+    secret_suffix = "infra"
+    namespace     = "gitopsd-system"
+    config_path   = "{kubeconfig}"
+  }}
+}}
 """
 
 
@@ -42,6 +56,7 @@ class Stage:
     directory: Path
     cluster: Cluster
     environment: dict[str, str]
+    terraform: Path
     daemon: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -53,7 +68,7 @@ class Stage:
         cluster = Cluster.start(directory / "cluster")
         path = f"{Path(sys.executable).parent}:{tool('kubectl').parent}:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "GITOPSD_CONFIG": str(directory / "config.yaml"), "NO_COLOR": "1"}
-        return cls(directory, cluster, environment)
+        return cls(directory, cluster, environment, tool("terraform"))
 
     def strike(self) -> None:
         """End everything that runs."""
@@ -99,7 +114,12 @@ class Stage:
     # ------------------------------------------------------------ the daemon
 
     def start_daemon(self) -> None:
-        config = CONFIG.format(repository=self.repository, kubeconfig=self.cluster.kubeconfig)
+        config = CONFIG.format(
+            repository=self.repository,
+            kubeconfig=self.cluster.kubeconfig,
+            terraform=self.terraform,
+            cli_config=terraform_cli_config(),
+        )
         (self.directory / "config.yaml").write_text(config)
         with (self.directory / "gitopsd.log").open("wb") as log:
             self.daemon = subprocess.Popen(
@@ -137,8 +157,25 @@ class Stage:
             time.sleep(0.2)
         return time.monotonic() - started
 
-    def _run(self, command: list[str], cwd: Path) -> str:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    # ------------------------------------------------------------ what the world says, without gitopsd
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.cluster.kubectl(*arguments)
+
+    def output(self, name: str) -> str:
+        """An output in the Terraform state of the component `infra`, as Terraform itself reads it."""
+        place = self.directory / "state-of-infra"
+        if not place.exists():
+            place.mkdir()
+            (place / "backend.tf").write_text(BACKEND.format(kubeconfig=self.cluster.kubeconfig))
+            self._terraform("init", "-input=false", cwd=place)
+        return self._terraform("output", "-raw", name, cwd=place)
+
+    def _terraform(self, *arguments: str, cwd: Path) -> str:
+        return self._run([str(self.terraform), *arguments], cwd, terraform_environment())
+
+    def _run(self, command: list[str], cwd: Path, environment: dict[str, str] | None = None) -> str:
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise DemoError(f"{' '.join(command)}: {done.stderr.strip()}")
         return done.stdout

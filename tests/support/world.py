@@ -72,8 +72,15 @@ class World:
 
     # ------------------------------------------------------------ files and git
 
-    def configure(self, *, poll: str = "1s", namespace: str = "gitopsd-system", **more: Any) -> None:
-        """Write the host's configuration; `more` are keys of the source."""
+    def configure(
+        self,
+        *,
+        poll: str = "1s",
+        namespace: str = "gitopsd-system",
+        terraform: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> None:
+        """Write the host's configuration; `terraform` are keys of that section, `more` of the source."""
         self.config.write_text(
             yaml.safe_dump(
                 {
@@ -83,6 +90,7 @@ class World:
                     "socket": "run/gitopsd.sock",
                     "sources": [{"name": "main", "url": self.url, "branch": "main", "poll": poll, **more}],
                     "clusters": [{"name": "default", "kubeconfig": str(self.kubeconfig), "namespace": namespace}],
+                    **({"terraform": dict(terraform)} if terraform is not None else {}),
                 }
             )
         )

@@ -1,0 +1,1 @@
+zone = "pictures.example.org"
