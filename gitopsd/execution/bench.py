@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gitopsd.model.errors import EnvironmentFault, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Baseline
-from gitopsd.model.modules import ModulePlan, Output, OutputRef
+from gitopsd.model.modules import ModulePlan, Output, OutputRef, Outputs
 from gitopsd.model.ports import Module, SourceTree, Terraform
 from gitopsd.model.units import KubernetesUnit, TerraformUnit
 from gitopsd.planning.fill import Lacking, fill, filled_digest
@@ -39,13 +39,16 @@ class Bench:
 
     `outputs` are those known now: recorded, planned, or just applied. `later` are outputs that are known after apply,
     `undecided` components of which not even the outputs' names are known yet; what else is missing does not exist.
-    `code` says where a component's outputs can be read when their values are sensitive: its module and commit.
+    `recorded` are those that the inventory knows, whatever is planned: what goes is destroyed with the values that it
+    was made with. `code` says where a component's outputs can be read when their values are sensitive: its module and
+    commit.
     """
 
     terraform: Terraform
     stack: str
     tree: Callable[[str], SourceTree]
     outputs: dict[OutputRef, Output] = field(default_factory=dict)
+    recorded: dict[OutputRef, Output] = field(default_factory=dict)
     later: set[OutputRef] = field(default_factory=set)
     undecided: set[str] = field(default_factory=set)
     code: dict[str, tuple[TerraformUnit, str]] = field(default_factory=dict)
@@ -55,7 +58,8 @@ class Bench:
 
     def recall(self, baselines: Mapping[UnitId, Baseline], modules: Iterable[TerraformUnit], commit: str) -> None:
         """Begin with what the inventory knows."""
-        self.outputs |= recorded_outputs(baselines)
+        self.recorded = recorded_outputs(baselines)
+        self.outputs |= self.recorded
         self.code |= {module.component: (module, commit) for module in modules}
 
     def expect(self, component: str, plan: ModulePlan | None) -> None:
@@ -88,11 +92,13 @@ class Bench:
 
     def values(self, uses: Iterable[OutputRef]) -> dict[OutputRef, Output]:
         """These outputs with their values; sensitive ones are read from the state now. Raises EnvironmentFault."""
-        uses = set(uses)
-        unknown = sorted(ref for ref in uses if ref not in self.outputs)
+        return self._read(self.outputs, set(uses))
+
+    def _read(self, known: Outputs, uses: Collection[OutputRef]) -> dict[OutputRef, Output]:
+        unknown = sorted(ref for ref in uses if ref not in known)
         if unknown:
             raise EnvironmentFault(Problem(f"{unknown[0]} is not known: its component has not been applied"))
-        found = {ref: self.outputs[ref] for ref in uses}
+        found = {ref: known[ref] for ref in uses}
         for component in {ref.component for ref, o in found.items() if o.sensitive and o.value is None}:
             module, commit = self.code[component]
             read = self.terraform.outputs(self.module(module, commit))
@@ -104,10 +110,16 @@ class Bench:
     def module(self, unit: TerraformUnit, commit: str, variables: Mapping[str, Any] | None = None) -> Module:
         return Module(self.stack, unit, self.tree(commit), dict(variables or {}))
 
-    def ready(self, unit: TerraformUnit, commit: str) -> Module:
-        """A module with the values of its variables."""
-        values = self.values(v.source for v in unit.variables)
-        return self.module(unit, commit, {v.name: values[v.source].value for v in unit.variables})
+    def ready(self, job: ModuleJob) -> Module:
+        """A module with the values of its variables. Raises EnvironmentFault if one is not known."""
+        known = self.outputs | self.recorded if job.destroy else self.outputs
+        values = self._read(known, {v.source for v in job.unit.variables})
+        return self.module(job.unit, job.commit, {v.name: values[v.source].value for v in job.unit.variables})
+
+    def lacks(self, job: ModuleJob) -> OutputRef | None:
+        """The first output that a module takes and that is not known."""
+        known = self.outputs | self.recorded if job.destroy else self.outputs
+        return next((v.source for v in job.unit.variables if v.source not in known), None)
 
     def inputs(self, unit: TerraformUnit) -> str:
         return input_digest(unit, self.outputs)

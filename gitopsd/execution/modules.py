@@ -93,7 +93,7 @@ def _planned(bench: Bench, asked: ModuleCandidate, scope: ModuleScope) -> Module
     if scope.not_run:
         return ModuleFinding(asked, deferred=scope.not_run)
     try:
-        job.plan = bench.terraform.plan(bench.ready(unit, scope.commit), known=job.known)
+        job.plan = bench.terraform.plan(bench.ready(job), known=job.known)
     except GitopsdError as error:
         return error
     job.inputs = asked.inputs
@@ -105,7 +105,7 @@ def plan_destroy(bench: Bench, unit: TerraformUnit, commit: str, reason: str) ->
     asked = ModuleCandidate(unit, reason, "")
     job = ModuleJob(unit, commit, destroy=True)
     bench.jobs[unit.id] = job
-    job.plan = bench.terraform.plan(bench.ready(unit, commit), destroy=True)
+    job.plan = bench.terraform.plan(bench.ready(job), destroy=True)
     return ModuleFinding(asked, job.plan, destroy=True, commit=commit)
 
 
@@ -143,7 +143,7 @@ def actuate_module(session: Session, change: Change) -> Effect:
     if mark is not None:  # what it makes has to be known even if nobody hears how it ended
         session.record.soil(session.spec.name, [mark])
     answer = bench.terraform.apply(
-        bench.ready(job.unit, job.commit),
+        bench.ready(job),
         plan,
         progress=lambda text: session.progress(f"terraform/{job.unit.component}: {text}"),
         stop=session.stopping,
@@ -175,11 +175,10 @@ def _current(session: Session, change: Change, job: ModuleJob) -> ModulePlan | s
     inputs = "" if job.destroy else bench.inputs(job.unit)
     if job.plan is not None and job.inputs == inputs:
         return job.plan
-    unknown = [v.source for v in job.unit.variables if v.source not in bench.outputs]
-    if unknown and session.best_effort:
-        return f"takes {unknown[0]}, and terraform/{unknown[0].component} did not go back"
-    module = bench.ready(job.unit, job.commit)
-    plan = bench.terraform.plan(module, destroy=job.destroy, known=job.known)
+    lacks = bench.lacks(job)
+    if lacks is not None and session.best_effort:
+        return f"takes {lacks}, and terraform/{lacks.component} did not go back"
+    plan = bench.terraform.plan(bench.ready(job), destroy=job.destroy, known=job.known)
     refusal = _allowed(session, change, job, plan)
     if refusal:
         bench.terraform.discard([plan])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 
@@ -153,6 +153,16 @@ def module_memories(baselines: Mapping[UnitId, Baseline]) -> tuple[ModuleMemory,
     """The modules of an inventory, as the parent keeps them."""
     found = [(unit, facts_of(b)) for unit, b in sorted(baselines.items()) if unit.is_terraform]
     return tuple(ModuleMemory(u.name, f.path, f.workspace, f.state_key, f.commit) for u, f in found)
+
+
+def remembered_modules(
+    before: Iterable[ModuleMemory], baselines: Mapping[UnitId, Baseline], dirty: Collection[UnitId]
+) -> tuple[ModuleMemory, ...]:
+    """What the parent keeps after a run: the modules of the inventory, and those that were touched without anybody
+    hearing how it ended."""
+    touched = {m.component: m for m in before if UnitId.terraform(m.component) in dirty}
+    tracked = {m.component: m for m in module_memories(baselines)}
+    return tuple(sorted({**touched, **tracked}.values(), key=lambda m: m.component))
 
 
 def remembered_module(unit: TerraformUnit, commit: str) -> ModuleMemory:

@@ -13,7 +13,7 @@ from gitopsd.model.memory import Attempt, Good, HoldReason, Memory, Quarantined
 from gitopsd.model.run import RunKind, RunRecord, Verdict
 from gitopsd.model.spec import OnFailure, StackSpec
 from gitopsd.model.units import Revision
-from gitopsd.planning.modules import recorded_outputs, shared_outputs
+from gitopsd.planning.modules import recorded_outputs, remembered_modules, shared_outputs
 from gitopsd.stack import remember
 from gitopsd.stack.good import GoodRevision
 from gitopsd.stack.ledger import Ledger
@@ -45,7 +45,10 @@ class Verdicts:
             for r in delivered
         ]
         self.remember(
-            memory, ask.spec, [*events, self.ledger.event("good", run=run.id, revision=ask.commit, after=ask.digest)]
+            memory,
+            ask.spec,
+            [*events, self.ledger.event("good", run=run.id, revision=ask.commit, after=ask.digest)],
+            clean=True,
         )
         self.ledger.record.clean(self.ledger.stack, [d.unit for d in self.ledger.state.dirty])
         self.target.keep()
@@ -113,9 +116,14 @@ class Verdicts:
             return (ask.commit,)
         return tuple(r.commit for r in source.between(good[0].commit, ask.commit)[-SUSPECTS_SHOWN:])
 
-    def remember(self, memory: Memory, spec: StackSpec, events: Sequence[AuditEvent] = ()) -> None:
-        """On the host at once; in the clusters as soon as they can be written to."""
-        self.ledger.record.save_memory(memory, events)
+    def remember(
+        self, memory: Memory, spec: StackSpec, events: Sequence[AuditEvent] = (), *, clean: bool = False
+    ) -> None:
+        """On the host at once; in the clusters as soon as they can be written to. `clean`: everything dirty was found
+        good, and its marks are about to go."""
+        state, baselines = self.ledger.state, self.ledger.record.baselines(self.ledger.stack)
+        modules = remembered_modules(memory.modules, baselines, () if clean else [d.unit for d in state.dirty])
+        self.ledger.record.save_memory(replace(memory, modules=modules), events)
         self.ledger.spread(self.pipeline.clusters(spec.clusters))
 
 

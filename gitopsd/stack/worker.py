@@ -314,7 +314,7 @@ class StackWorker:
         self._answers_are_used(ended)
         if ended.run.verdict is Verdict.GOOD:
             self.tracked.note_unwanted(planned.desired.units)
-            self.verdicts.remember(remember.settled(self.ledger.memory), spec)
+            self.verdicts.remember(remember.settled(self.ledger.memory), spec, clean=True)
             self.ledger.record.clean(self.name, [d.unit for d in self.ledger.state.dirty])
         elif ended.run.verdict is Verdict.FAILED:
             return self._cannot_roll_back(ask, f"run {ended.run.id}: {ended.run.reason}")
@@ -358,7 +358,8 @@ class StackWorker:
         self._suspects = frozenset()
         self._answers_are_used(ended)
         if ended.run.verdict is Verdict.GOOD:
-            self.verdicts.remember(remember.at_pin(self.ledger.memory, pin_hold(pin, self.name)), target.spec)
+            memory = remember.at_pin(self.ledger.memory, pin_hold(pin, self.name))
+            self.verdicts.remember(memory, target.spec, clean=True)
             self.ledger.record.clean(self.name, [d.unit for d in self.ledger.state.dirty])
             self.facts.drift({})
         elif ended.run.verdict is Verdict.FAILED:

@@ -163,7 +163,7 @@ class Watcher:
         else:
             assert holds <= {"quarantined", "rollback-failed", "approval"}, memory.holds
             assert all(h.detail for h in memory.holds)
-        tracked = {u for u in world.sqlite.baselines(STACK) if u.kind != "Job"}
+        tracked = {u for u in world.sqlite.baselines(STACK) if u.kind != "Job" and not u.is_terraform}
         assert tracked == {u for u in members(world) if u.kind != "Job"}
         assert all(b.certain for b in world.sqlite.baselines(STACK).values())
         for unit, body in self.others.items():
@@ -172,7 +172,7 @@ class Watcher:
 
     def is_live(self, ask: Ask | None) -> None:
         """What is asked, and nothing else of ours but what a run or the record lists as left."""
-        units = self.world.pipeline.desired(ask).units if ask else {}
+        units = self.world.pipeline.desired_now(ask).units if ask else {}
         said = self.listed | {p.unit for p in self.world.state.postponed}
         left = {u for u in members(self.world) - units.keys() - said if u.kind != "Job"}
         assert not left, f"left without a word: {left}"
