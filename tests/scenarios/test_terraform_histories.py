@@ -109,7 +109,7 @@ class Both(Watcher):
 
 @given(history=histories)
 @settings(
-    max_examples=150,
+    max_examples=30,
     deadline=None,
     derandomize=True,
     phases=[Phase.generate],
