@@ -28,7 +28,7 @@ LARGEST = 512 * 1024 * 1024
 class Order:
     """What to run, and when to end it. `stop` is asked at each tick; then, as after `timeout` seconds, the program gets
     one SIGINT, and after `patience` seconds more SIGKILL. `line` is given every whole line of its output, `started` its
-    process id."""
+    process id. `inherit` are descriptors that it holds open as long as it lives."""
 
     argv: Sequence[str]
     directory: Path
@@ -38,6 +38,7 @@ class Order:
     stop: Callable[[], bool] = lambda: False
     line: Callable[[str], None] | None = None
     started: Callable[[int], None] | None = None
+    inherit: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def run(order: Order) -> Ended:
             cwd=order.directory,
             env=dict(order.environment),
             start_new_session=True,
+            pass_fds=tuple(order.inherit),
         )
         watch = _Watch(order, process, out, err)
         try:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +12,10 @@ from gitopsd.model.errors import EnvironmentFault, NeedsPerson, Problem
 from gitopsd.model.ports import Module
 from gitopsd.model.units import TerraformUnit
 from gitopsd.terraform.backend import local_state, newest_backup, secret_suffix, states_dir
+from gitopsd.terraform.cache import PluginCache
 from gitopsd.terraform.command import FLAG
 from gitopsd.terraform.failures import ended_badly, failure
-from gitopsd.terraform.runner import Call, Runner, plugin_cache
+from gitopsd.terraform.runner import Call, Runner
 from gitopsd.terraform.settings import TerraformSettings
 from gitopsd.terraform.workplace import Laid, Workplace, var_file_options
 from gitopsd.tfplan import Diagnostic, Scrubber, Stream, Trouble, read_text, trouble
@@ -59,6 +56,7 @@ class Preparation:
     def __init__(self, settings: TerraformSettings, runner: Runner) -> None:
         self._settings = settings
         self._runner = runner
+        self._cache = PluginCache(settings.state_dir)
 
     def place(self, stack: str, component: str) -> Workplace:
         """The directory of one module."""
@@ -81,13 +79,13 @@ class Preparation:
         EnvironmentFault as the port says."""
         key = self._key()
         if anew or not ready.place.initialised(ready.laid, key):
-            with self._turn():
+            with self._cache.turn(self._settings.init_timeout, lambda: self._runner.closed) as lock:
                 ready.place.forget_init(ready.laid)
-                self._init(ready)
+                self._init(ready, lock)
                 ready.place.note_init(ready.laid, key)
         self._select(ready, known)
 
-    def _init(self, ready: Ready) -> None:
+    def _init(self, ready: Ready, lock: int) -> None:
         stream = Stream()
         options: dict[str, Any] = {"json": FLAG, "input": False, "reconfigure": FLAG}
         if ready.laid.locked:
@@ -95,6 +93,7 @@ class Preparation:
         call = ready.call(
             "init", **options, line=lambda line: _ignore(stream.feed(line)), timeout=self._settings.init_timeout
         )
+        call = replace(call, inherit=(lock,))
         if not ready.laid.locked:  # without it the cache is of no use where no checksum is on record
             call = replace(call, variables={**call.variables, "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE": "1"})
         ended = self._runner(call)
@@ -127,15 +126,6 @@ class Preparation:
         settings = self._settings
         config = _content(settings.cli_config) if settings.cli_config else ""
         return f"{self._runner.version()} {config}"
-
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One init at a time on this host: two of them break the plugin cache that they share."""
-        cache = plugin_cache(self._settings)
-        _private_directory(cache, cache)
-        with (cache.parent / "init.lock").open("a") as file:
-            _wait(lambda: _try_lock(file.fileno()), self._settings.init_timeout, lambda: self._runner.closed)
-            yield
 
 
 def state_gone(ready: Ready, settings: TerraformSettings) -> NeedsPerson:
@@ -187,19 +177,3 @@ def _private_directory(directory: Path, top: Path) -> None:
         top.chmod(0o700)
     except OSError as error:
         raise EnvironmentFault(Problem(f"cannot be made: {error.strerror}", str(directory))) from None
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _wait(attempt: Callable[[], bool], patience: float, given_up: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + patience
-    while not attempt():
-        if given_up() or time.monotonic() > deadline:
-            raise EnvironmentFault(f"another init on this host (process {os.getpid()} waited) does not end")
-        time.sleep(0.05)

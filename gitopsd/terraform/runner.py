@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gitopsd.model.errors import EnvironmentFault, Problem
+from gitopsd.terraform.cache import PluginCache
 from gitopsd.terraform.child import Ended, Order, run
 from gitopsd.terraform.command import Command
 from gitopsd.terraform.environment import Private, host_variables, program_environment, secrets_in
@@ -29,7 +30,7 @@ _VERSION_TIMEOUT = 30.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """How one command is run: `name` is its subcommand, `root` the directory it starts in, `variables` what it gets as
-    TF_VAR_NAME. `stop` and `line` as for a child; without a `timeout` the host's for plans and applies."""
+    TF_VAR_NAME. `stop`, `line` and `inherit` as for a child; without a `timeout` the host's for plans and applies."""
 
     name: str
     place: Workplace
@@ -40,6 +41,7 @@ class Call:
     stop: Callable[[], bool] = lambda: False
     line: Callable[[str], None] | None = None
     timeout: float | None = None
+    inherit: tuple[int, ...] = ()
 
 
 class Runner:
@@ -100,7 +102,7 @@ class Runner:
         settings, place = self.settings, call.place
         environment = {
             **program_environment(settings, host_variables(settings), self._private(call), place.data),
-            "TF_PLUGIN_CACHE_DIR": str(plugin_cache(settings)),
+            "TF_PLUGIN_CACHE_DIR": str(PluginCache(settings.state_dir).directory),
             **call.variables,
         }
         mark, lasts = new_mark(call.name), call.name == "apply"
@@ -116,6 +118,7 @@ class Runner:
                     patience=settings.patience,
                     stop=lambda: self.closed or call.stop(),
                     line=call.line,
+                    inherit=call.inherit,
                     started=lambda pid: write_mark(place.mark, with_pid(mark, pid), lasts=lasts),
                 )
             )
@@ -142,8 +145,3 @@ class Runner:
         except OSError as error:
             where = str(error.filename or order.argv[0])
             raise EnvironmentFault(Problem(f"the program cannot be started: {error.strerror}", where)) from None
-
-
-def plugin_cache(settings: TerraformSettings) -> Path:
-    """Where the providers of all modules are kept once."""
-    return settings.state_dir / "terraform" / "plugins"

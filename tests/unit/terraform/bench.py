@@ -38,6 +38,9 @@ class TextTree:
     def read(self, entries: Sequence[TreeEntry]) -> dict[str, bytes]:
         return {entry.path: self.texts[entry.path].encode() for entry in entries}
 
+    def submodules(self, under: str = "") -> tuple[str, ...]:
+        return ()
+
     def export(self, destination: Path, paths: Iterable[str]) -> None:
         for entry in {e for path in paths for e in self.files(path)}:
             file = destination / entry.path

@@ -193,6 +193,15 @@ def test_a_plan_is_stale_once_the_state_moved_and_does_nothing(bench: Bench) -> 
     assert bench.terraform.plan(module).state == other.state
 
 
+def test_a_plan_for_no_state_is_stale_once_there_is_one(bench: Bench) -> None:
+    module = bench.module(DATA % ("a", "1"))
+    plan = bench.terraform.plan(module)
+    bench.deploy(bench.module(DATA % ("b", "1")))
+    failed = bench.apply(module, plan)
+    assert isinstance(failed, ModuleFailure)
+    assert failed.stale
+
+
 def test_only_the_saved_plan_is_applied(bench: Bench) -> None:
     module = bench.module(DATA % ("a", "1"))
     plan = bench.terraform.plan(module)
