@@ -103,17 +103,17 @@ class Runner:
         return ended
 
     def _note_moved_outputs(self, order: Order) -> None:
-        """Objects that were filled with outputs as they were recorded, which Terraform then made otherwise (a resource
-        that came back has another name): nobody knows any more that they are as asked, so that they are healed."""
+        """Who takes outputs as they were recorded, which Terraform then made otherwise (a resource that came back has
+        another name): nobody knows any more that they are as asked, so that they are healed."""
         if order.kind is RunKind.DEPLOY or not any(c.unit.is_terraform for c in order.plan.applies()):
             return
         baselines = self.ledger.record.baselines(self.ledger.stack)
+        now = {u: filled_digest(template, order.bench.outputs) or "" for u, template in order.templates.items()}
+        now |= {u: order.bench.inputs(module) for u, module in order.desired.modules.items() if module.variables}
         moved = [
             replace(base, certain=False)
-            for unit, template in order.templates.items()
-            if (base := baselines.get(unit)) is not None
-            and (digest := filled_digest(template, order.bench.outputs)) is not None
-            and digest != base.digest
+            for unit, digest in now.items()
+            if digest and (base := baselines.get(unit)) is not None and digest != base.digest
         ]
         if moved:
             self.ledger.record.rebase(self.ledger.stack, moved)

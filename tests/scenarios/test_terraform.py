@@ -128,3 +128,27 @@ def test_terraform_that_does_not_answer_blocks_and_blames_nobody(world: World) -
     world.deliver(shop())
     assert world.verdicts == [("deploy", "good")]
     assert not world.holds
+
+
+def test_what_took_an_output_that_came_back_otherwise_follows(world: World) -> None:
+    """A replaced resource comes back with another name: who used the old one is healed, also another module."""
+
+    def commit(kind: str, tag: str) -> dict[str, str]:
+        network = code({"host": "${sim.db.id}"}, db={"kind": kind, "frozen": ["kind"]})
+        store = code({}, bucket={"owner": "${var.host}"})
+        objects = {"base": [space(), config("settings", {"host": "${host}"})], "apps": [app(tag=tag)]}
+        more = {
+            "network": {"approval": "never"},
+            "store": {"wave": 20, "terraform": {"varsFrom": [{"terraform": "network.host"}]}},
+            "base": {"values": {"host": {"terraform": "network.host"}}},
+        }
+        return both({"network": network, "store": store}, objects, more)
+
+    world.deliver(commit("small", "good"))
+    before = resources(world)["sim.db"]["id"]
+    world.deliver(commit("large", "pull-error"))
+    assert ("rollback", "good") in world.verdicts
+    back = resources(world)["sim.db"]["id"]
+    assert back != before
+    assert settings(world) == {"host": back}
+    assert resources(world, "store")["sim.bucket"]["owner"] == back
