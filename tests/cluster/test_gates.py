@@ -352,3 +352,25 @@ def test_a_broken_early_wave_does_not_stand_in_the_way_of_its_own_fix(world: Wor
     world.once()
     world.wait_good(fix)
     assert world.phase() == "Synced"
+
+
+@pytest.mark.parametrize("broken", ["crash-loop", "never-ready"])
+def test_a_stateful_set_goes_back_although_its_controller_waits_for_the_broken_pod(
+    world: World, namespace: str, broken: str
+) -> None:
+    """Kubernetes' controller never replaces a pod that is not ready under `OrderedReady`: not for a template that went
+    back, and not for one that mends it."""
+
+    def push(tag: str, code: int = 0) -> None:
+        database = workload("StatefulSet", "db", f"registry.example/db:{tag}", serviceName="db", replicas=2)
+        world.push({**stack(world, namespace, timeout="20s"), "app/db.yaml": database})
+        world.once(code=code)
+
+    push("1")
+    push(broken, code=1)
+    assert [(r["kind"], r["verdict"]) for r in world.history()[:2]] == [("rollback", "good"), ("deploy", "failed")]
+    pods = world.get("pods", "-n", namespace)
+    assert pods is not None
+    assert [p["spec"]["containers"][0]["image"] for p in pods["items"]] == ["registry.example/db:1"] * 2
+    push("2")
+    assert world.history()[0]["verdict"] == "good"
