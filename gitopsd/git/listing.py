@@ -16,12 +16,13 @@ _MAX_LINKS = 40
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Everything that one commit holds: files sorted by path, the id of each file and directory, and the paths that no
-    file system should be asked for."""
+    """Everything that one commit holds: files sorted by path, the id of each file and directory, the paths that no file
+    system should be asked for, and those of submodules, sorted."""
 
     files: tuple[TreeEntry, ...]
     oids: Mapping[str, str]
     unusable: tuple[str, ...] = ()
+    submodules: tuple[str, ...] = ()
 
     def below(self, path: str) -> tuple[TreeEntry, ...]:
         """The file `path`, or every file below the directory `path`; "" is the root."""
@@ -38,7 +39,7 @@ class Listing:
 def parse_listing(root: str, output: bytes) -> Listing:
     """From `git ls-tree -r -t -z --long`; `root` is the id of the commit's tree. Submodules have an id but no
     files; a file that git cannot read has the size -1, and fails when it is read."""
-    files, oids, unusable = [], {"": root}, []
+    files, oids, unusable, submodules = [], {"": root}, [], []
     for record in output.split(b"\x00"):
         if not record:
             continue
@@ -55,7 +56,9 @@ def parse_listing(root: str, output: bytes) -> Listing:
         oids[path] = oid
         if kind == "blob":
             files.append(TreeEntry(path, mode, oid, int(size) if size.isdecimal() else -1))
-    return Listing(tuple(sorted(files)), oids, tuple(unusable))
+        elif kind == "commit":
+            submodules.append(path)
+    return Listing(tuple(sorted(files)), oids, tuple(unusable), tuple(sorted(submodules)))
 
 
 def parse_blobs(output: bytes) -> dict[str, bytes]:

@@ -35,6 +35,11 @@ class GitTree:
         """
         return self._below(self._inside(under))
 
+    def submodules(self, under: str = "") -> tuple[str, ...]:
+        """The paths of every submodule below a directory, sorted. Raises CommitError for a path outside the tree."""
+        below = self._inside(under)
+        return tuple(path for path in self._listing.submodules if not below or path.startswith(f"{below}/"))
+
     def read(self, entries: Sequence[TreeEntry]) -> dict[str, bytes]:
         """Contents by path, in one conversation with git; for a symlink, the path that it points to."""
         blobs = self._contents(entry.oid for entry in entries)

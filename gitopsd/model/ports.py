@@ -57,6 +57,9 @@ class SourceTree(Protocol):
     def files(self, under: str = "") -> tuple[TreeEntry, ...]:
         """Every file below a directory, sorted by path."""
 
+    def submodules(self, under: str = "") -> tuple[str, ...]:
+        """The paths of every submodule below a directory, sorted. Their files are in another repository."""
+
     def read(self, entries: Sequence[TreeEntry]) -> dict[str, bytes]:
         """Contents by path, in one conversation with git."""
 

@@ -143,6 +143,11 @@ class StackSpec:
     section: str = ""
     lines: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def declared(self) -> bool:
+        """Whether a stack file describes it. Without one, a whole source is searched for what is Kubernetes' in it."""
+        return bool(self.section)
+
     def component(self, name: str) -> Component:
         return next(c for c in self.components if c.name == name)
 

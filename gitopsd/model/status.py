@@ -73,8 +73,8 @@ class StackFacts:
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """What is wrong with a source, if anything is: with it, with its branch, or with its stack file. `since` is when that
-    was first seen (ISO 8601, UTC)."""
+    """What is wrong with a source, if anything is: with itself, its branch, or its stack file. `since` is when that was
+    first seen (ISO 8601, UTC)."""
 
     name: str
     trouble: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gitopsd.model.errors import CommitError, Problem, raise_if
 from gitopsd.model.ports import TreeEntry
@@ -20,10 +20,12 @@ _NO_HELM = "Helm charts are not supported yet"
 
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
-    """A file of plain manifests: the path that people know it by, and the file whose bytes it has."""
+    """A file of plain manifests: the path that people know it by, and the file whose bytes it has. `strict`: all of its
+    documents have to be objects; else those that are none are left out."""
 
     path: str
     entry: TreeEntry
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def layout_of(view: TreeView, spec: StackSpec, component: KubernetesComponent) -
         raise CommitError(Problem(_NO_HELM, file=join(where, CHART), line=1))
     if names:
         return KustomizeLayout(closure_of(view, where))
-    return _plain(view, where)
+    return _plain(view, where, strict=spec.declared)
 
 
 def directory_of(view: TreeView, spec: StackSpec, component: Component) -> Arrival:
@@ -74,25 +76,40 @@ def directory_of(view: TreeView, spec: StackSpec, component: Component) -> Arriv
     return where
 
 
-def _plain(view: TreeView, where: str) -> PlainLayout:
+def _plain(view: TreeView, where: str, *, strict: bool) -> PlainLayout:
+    """A directory that a stack file names holds manifests alone (`strict`): what becomes unreadable in it must not look
+    as if it had been removed."""
     files: list[ManifestFile] = []
     problems: list[Problem] = []
     for entry in view.tree.files(where):
-        *directories, name = entry.path[len(where) :].lstrip("/").split("/")
-        if any(directory.startswith(".") for directory in directories):
+        name = entry.path.rpartition("/")[2]
+        if _hidden(entry.path, where):
             continue
         problems += _nested(entry.path, name)
-        if not name.endswith(_SUFFIXES) or name == STACK_FILE:
+        if not name.lower().endswith(_SUFFIXES) or name == STACK_FILE:
             continue
         try:
-            files += _real_file(view, entry)
+            files += (replace(file, strict=strict) for file in _real_file(view, entry))
         except LeavesTree:
             problems.append(Problem("this link leaves the repository, or leads back to itself", file=entry.path))
         except FileNotFoundError:
             problems.append(Problem("this link leads to nothing", file=entry.path))
     problems += [_too_large(file) for file in files if file.entry.size > MAX_BYTES]
+    if strict:
+        problems += [_submodule(path) for path in view.tree.submodules(where) if not _hidden(path, where)]
     raise_if(problems)
     return PlainLayout(tuple(files))
+
+
+def _hidden(path: str, where: str) -> bool:
+    """Whether a file is in a hidden directory below `where`."""
+    directories = path[len(where) :].lstrip("/").split("/")[:-1]
+    return any(directory.startswith(".") for directory in directories)
+
+
+def _submodule(path: str) -> Problem:
+    remedy = "copy its files into this repository, or move it out of the component's directory"
+    return Problem("this is a submodule; gitopsd does not fetch other repositories", file=path, remedy=remedy)
 
 
 def _too_large(file: ManifestFile) -> Problem:

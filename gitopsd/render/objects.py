@@ -9,6 +9,9 @@ from typing import Any
 from gitopsd.model.errors import Problem
 from gitopsd.yamltext import LineIndex, Located
 
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How the file begins that git LFS puts in a file's place (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md)."""
+
 _WORDS = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
 
 
@@ -23,11 +26,12 @@ class Found:
 class Collector:
     """Takes the objects out of one file's documents: `found` and `problems`.
 
-    Documents with neither apiVersion nor kind are somebody else's YAML and left out. The elements of a `List` count
-    for themselves.
+    Documents with neither apiVersion nor kind are left out as somebody else's YAML, or if `strict` are problems. The
+    elements of a `List` count for themselves.
     """
 
-    def __init__(self, file: str, data: bytes) -> None:
+    def __init__(self, file: str, data: bytes, *, strict: bool = False) -> None:
+        self._strict = strict
         self.found: list[Found] = []
         self.problems: list[Problem] = []
         self._file, self._data = file, data
@@ -37,6 +41,9 @@ class Collector:
         value = document.value
         if isinstance(value, dict) and ("apiVersion" in value or "kind" in value):
             self._object(value, document, ())
+        elif self._strict:
+            message, remedy = _no_object(value, self._data)
+            self.problems.append(Problem(message, file=self._file, line=document.line, remedy=remedy))
 
     def _object(self, value: dict[str, Any], document: Located, path: tuple[str | int, ...]) -> None:
         wrong = list(_type_problems(value))
@@ -65,6 +72,17 @@ class Collector:
         return self._index.line(document.index, path)
 
 
+def _no_object(value: Any, data: bytes) -> tuple[str, str]:
+    """What is wrong with a document that is no object, and what to do."""
+    if data.startswith(_LFS_POINTER):
+        return "this is a pointer of git LFS, and not the file that it stands for", "keep manifests in git itself"
+    if isinstance(value, dict):
+        message = "this is no Kubernetes object: it has neither apiVersion nor kind"
+    else:
+        message = f"expected a Kubernetes object, found {_WORDS.get(type(value), 'text')}"
+    return message, "correct it, or move it out of the component's directory (hidden directories do not count)"
+
+
 def _label(value: Mapping[str, Any]) -> str:
     metadata = value.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
@@ -82,7 +100,7 @@ Wrong = tuple[tuple[str, ...], str]
 def _type_problems(value: Mapping[str, Any]) -> Iterator[Wrong]:
     for key in ("apiVersion", "kind"):
         if key not in value:
-            yield (key,), "this object has no such field"
+            yield (key,), "is missing; every object needs it"
         elif not isinstance(value[key], str) or not value[key]:
             yield (key,), f"expected text, found {_what(value[key])}"
 

@@ -115,7 +115,7 @@ class _Render:
     def _parse(self, files: dict[str, list[ManifestFile]]) -> None:
         contents = self._view.read_all(same[0].entry for same in files.values())
         for key, same in files.items():
-            found, problems = _read(contents[same[0].entry.oid], same[0].path)
+            found, problems = _read(contents[same[0].entry.oid], same[0].path, strict=same[0].strict)
             if not problems:
                 self._keep(key, found)
             for file in same:
@@ -131,7 +131,7 @@ class _Render:
             except CommitError as error:
                 problems = list(error.problems)
             else:
-                found, problems = _read(output, closure.file, _MAX_OUTPUT)
+                found, problems = _read(output, closure.file, max_bytes=_MAX_OUTPUT)
                 problems = [replace(problem, line=1) for problem in problems]  # the output's lines are nobody's
                 if not problems:
                     self._keep(key, [Found(1, f.manifest) for f in found])
@@ -165,11 +165,14 @@ class _Render:
 
 
 def _file_key(file: ManifestFile) -> str:
-    return f"plain:{_PREFIX}:{file.entry.oid}"
+    kind = "manifests" if file.strict else "plain"
+    return f"{kind}:{_PREFIX}:{file.entry.oid}"
 
 
-def _read(data: bytes, file: str, max_bytes: int = MAX_BYTES) -> tuple[list[Found], list[Problem]]:
-    collector = Collector(file, data)
+def _read(
+    data: bytes, file: str, *, strict: bool = False, max_bytes: int = MAX_BYTES
+) -> tuple[list[Found], list[Problem]]:
+    collector = Collector(file, data, strict=strict)
     try:
         for document in parse_documents(data, file, max_bytes):
             collector.add(document)

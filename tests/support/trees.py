@@ -19,13 +19,21 @@ class Link:
     target: str
 
 
+@dataclass(frozen=True, slots=True)
+class Submodule:
+    """Another repository at this path; nothing of it is in the tree."""
+
+
 class MemoryTree:
     """Files by path; ids are those that git would give. `reads` lists every path whose contents were asked for."""
 
-    def __init__(self, files: Mapping[str, str | bytes | Link], commit: str = "") -> None:
+    def __init__(self, files: Mapping[str, str | bytes | Link | Submodule], commit: str = "") -> None:
+        self._submodules = sorted(path for path, content in files.items() if isinstance(content, Submodule))
         self._entries: dict[str, TreeEntry] = {}
         self._data: dict[str, bytes] = {}
         for path, content in files.items():
+            if isinstance(content, Submodule):
+                continue
             mode = "120000" if isinstance(content, Link) else "100644"
             text = content.target if isinstance(content, Link) else content
             data = text.encode() if isinstance(text, str) else text
@@ -47,6 +55,10 @@ class MemoryTree:
 
     def files(self, under: str = "") -> tuple[TreeEntry, ...]:
         return tuple(sorted(self._below(_normal(under))))
+
+    def submodules(self, under: str = "") -> tuple[str, ...]:
+        below = _normal(under)
+        return tuple(path for path in self._submodules if not below or path.startswith(f"{below}/"))
 
     def read(self, entries: Sequence[TreeEntry]) -> dict[str, bytes]:
         self.reads.extend(entry.path for entry in entries)

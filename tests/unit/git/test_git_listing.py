@@ -95,6 +95,7 @@ def test_a_listing_keeps_trees_links_and_submodules_apart() -> None:
     assert listing.oids["module"] == "4" * 40
     assert listing.oids[""] == "0" * 40
     assert listing.unusable == (".git/config",)
+    assert listing.submodules == ("module",)
 
 
 @pytest.mark.parametrize("name", ["main", "feature/x-1", "release-1.2", "ünï", "a@b", "x.lock.d"])

@@ -342,6 +342,7 @@ class TestTree:
         source.fetch()
         tree = source.tree(commit)
         assert "s" not in [f.path for f in tree.files()]
+        assert (tree.submodules(), tree.submodules("sub")) == (("s",), ())
         assert tree.read(tree.files("big.bin")) == {"big.bin": pointer}
         tree.export(tmp_path / "out", [""])
         assert not (tmp_path / "out" / "s").exists()

@@ -13,7 +13,7 @@ from gitopsd.model.units import Origin
 from gitopsd.render import Renderer
 from gitopsd.yamltext import MAX_BYTES
 from tests.support.memory_cache import MemoryCache
-from tests.support.trees import Link, MemoryTree
+from tests.support.trees import Link, MemoryTree, Submodule
 from tests.unit.render.conftest import Rendering, manifest, stack
 
 
@@ -48,6 +48,51 @@ def test_what_is_no_manifest_is_left_out(rendering: Rendering) -> None:
     assert rendering.names(files) == ["b"]
 
 
+NO_OBJECTS = {
+    "text": ("just words\n", "x.yaml:1: expected a Kubernetes object, found text"),
+    "a list": ("# why\n- a: 1\n", "x.yaml:2: expected a Kubernetes object, found a list"),
+    "a mapping": ("data: {a: b}\n", "x.yaml:1: this is no Kubernetes object: it has neither apiVersion nor kind"),
+    "a second document": (
+        manifest("a") + "---\ndata: {}\n",
+        "x.yaml:6: this is no Kubernetes object: it has neither apiVersion nor kind",
+    ),
+    "a pointer": (
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123\n",
+        "x.yaml:1: this is a pointer of git LFS, and not the file that it stands for",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_OBJECTS)
+def test_what_is_no_manifest_is_an_error_in_a_directory_that_a_stack_file_names(
+    rendering: Rendering, name: str
+) -> None:
+    """Left out, it would look as if the object that was there before had been removed, and be pruned."""
+    text, expected = NO_OBJECTS[name]
+    files = {"web/x.yaml": text, "web/.notes/y.yaml": text, "web/empty.yaml": "# nothing\n"}
+    with pytest.raises(CommitError) as caught:
+        Renderer(rendering.cache).render(MemoryTree(files), stack("web", section="declared"))
+    assert [str(p).split(" (")[0] for p in caught.value.problems] == [expected.replace("x.yaml", "web/x.yaml")]
+    assert rendering.documents(files, "web") == () or name == "a second document", "without a stack file it is skipped"
+
+
+def test_a_submodule_in_a_directory_that_a_stack_file_names_is_an_error(rendering: Rendering) -> None:
+    files: dict[str, str | Submodule] = {
+        "web/a.yaml": manifest("a"),
+        "web/more": Submodule(),
+        "web/.git-hooks/x": Submodule(),
+        "lib": Submodule(),
+    }
+    with pytest.raises(CommitError) as caught:
+        Renderer(rendering.cache).render(MemoryTree(files), stack("web", section="declared"))
+    assert [str(p).split(";")[0] for p in caught.value.problems] == ["web/more: this is a submodule"]
+
+
+def test_a_suffix_in_capitals_is_one_too(rendering: Rendering) -> None:
+    files = {"a.YAML": manifest("a"), "b.Yml": manifest("b")}
+    assert rendering.names(files) == ["a", "b"]
+
+
 def test_a_component_at_a_hidden_directory_is_rendered(rendering: Rendering) -> None:
     assert rendering.names({".deploy/a.yaml": manifest("a")}, ".deploy") == ["a"]
 
@@ -71,8 +116,11 @@ items:
 
 
 FAULTS = {
-    "no kind": ("apiVersion: v1\nmetadata: {name: a}\n", "x.yaml:1: kind: this object has no such field"),
-    "no apiVersion": ("kind: Pod\nmetadata: {name: a}\n", "x.yaml:1: Pod/a: apiVersion: this object has no such field"),
+    "no kind": ("apiVersion: v1\nmetadata: {name: a}\n", "x.yaml:1: kind: is missing; every object needs it"),
+    "no apiVersion": (
+        "kind: Pod\nmetadata: {name: a}\n",
+        "x.yaml:1: Pod/a: apiVersion: is missing; every object needs it",
+    ),
     "kind of another type": (
         "apiVersion: v1\nkind: [Pod]\nmetadata: {name: a}\n",
         "x.yaml:2: kind: expected text, found a list",
@@ -93,7 +141,7 @@ FAULTS = {
     ),
     "element of a list": (
         "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n- 1\n",
-        "x.yaml:4: items[0].kind: this object has no such field; "
+        "x.yaml:4: items[0].kind: is missing; every object needs it; "
         "x.yaml:5: items[1]: an element of a List has to be an object",
     ),
     "duplicate key": (manifest("a", x="1", y="2") + "  x: 3\n", "x.yaml:7: data.x: this key is already set on line 5"),
@@ -115,7 +163,7 @@ def test_everything_that_is_wrong_in_any_component_is_told_at_once(rendering: Re
         "chart/Chart.yaml": "name: x\n",
     }
     assert rendering.faults(files, "web", "api", "gone", "chart", "web/1.yaml") == [
-        "api/x.yaml:1: kind: this object has no such field",
+        "api/x.yaml:1: kind: is missing; every object needs it",
         "chart/Chart.yaml:1: Helm charts are not supported yet",
         "gitopsd.yaml:30: component gone: the commit has no directory gone",
         "gitopsd.yaml:50: component web-1.yaml: web/1.yaml is a file, not a directory",
