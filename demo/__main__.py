@@ -71,8 +71,8 @@ def prove(stage: Stage, greeting: str, zone: str) -> None:
     data = "jsonpath={.data.greeting}{'\\n'}{.data.pictures\\.url}"
     said, pictures = stage.kubectl("get", "configmap", "shop", "-n", "shop", "-o", data).splitlines()
     host = stage.output("pictures_host")
-    print(f"  kubectl get configmap shop    greeting: {said}; pictures.url: {pictures}", flush=True)
-    print(f"  {stage.terraform.name} output              pictures_host: {host}", flush=True)
+    print(f"  kubectl get configmap shop  greeting: {said}; pictures.url: {pictures}", flush=True)
+    print(f"  {stage.terraform.name + ' output':<26}  pictures_host: {host}", flush=True)
     if said != greeting or pictures != f"https://{host}" or not host.endswith(f".{zone}"):
         raise DemoError(f"expected {greeting!r} and a host in {zone} in both worlds")
 

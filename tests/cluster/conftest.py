@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Cluster, tool
+from sandbox import Cluster, terraform_cli_config, tool
 from sandbox.faults import FaultProxy
 from tests.support.world import World
 
@@ -29,9 +29,14 @@ def _external() -> Path | None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build missing programs here: it takes minutes, which inside a test would count against the test's time limit."""
-    needed = any(_OURS & set(getattr(item, "fixturenames", ())) for item in session.items)
-    if needed and _external() is None and not session.config.option.collectonly:
+    if session.config.option.collectonly:
+        return
+    asked = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if _OURS & asked and _external() is None:
         tool("kube-apiserver")
+    if "terraform_host" in asked:
+        tool("tofu")
+        terraform_cli_config()
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +75,12 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]
     cluster.kubectl("create", "namespace", name)
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture(scope="session")
+def terraform_host() -> dict[str, str]:
+    """Keys of the host's section `terraform`: a real program, and real providers without a registry."""
+    return {"binary": str(tool("terraform")), "cliConfig": str(terraform_cli_config())}
 
 
 @pytest.fixture

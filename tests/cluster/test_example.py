@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import SandboxError, terraform_cli_config, tool
+from sandbox import SandboxError
 from tests.support.world import World
 
 EXAMPLE = Path(__file__).parents[2] / "manifests-example"
@@ -41,10 +41,12 @@ def pictures(world: World) -> str:
     return host
 
 
-def test_the_example_deploys_unchanged_in_wave_order_and_stays_quiet(own_world: World) -> None:
+def test_the_example_deploys_unchanged_in_wave_order_and_stays_quiet(
+    own_world: World, terraform_host: dict[str, str]
+) -> None:
     world = own_world
     world.stack = "example"
-    world.configure(terraform={"binary": str(tool("terraform")), "cliConfig": str(terraform_cli_config())})
+    world.configure(terraform=terraform_host)
     shutil.copytree(EXAMPLE, world.clone, dirs_exist_ok=True)
     commit = world.push(message="the example as it is")
     mark = world.mark()

@@ -12,6 +12,8 @@ import pytest
 
 from sandbox import terraform_cli_config, terraform_environment, tool
 
+pytestmark = pytest.mark.usefixtures("terraform_host")  # so that what is missing is built before any test's time runs
+
 ROOT = Path(__file__).parents[2]
 
 MODULE = """\
