@@ -1,4 +1,4 @@
-"""A host for each test."""
+"""A host for each test: with Terraform if it is on PATH, else with the sandbox's OpenTofu."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from sandbox import tool
 from tests.unit.terraform.bench import Bench
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    if shutil.which("terraform") is None:
-        pytest.skip("needs terraform on PATH")
-    made = Bench(tmp_path)
+    made = Bench(tmp_path, {} if shutil.which("terraform") else {"binary": str(tool("tofu"))})
     yield made
     made.terraform.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,8 @@ resource "time_sleep" "long" {
 def bench(request: pytest.FixtureRequest, bench: Bench) -> Bench:
     """A host with the sandbox's providers, once with each program."""
     bench.changes["cli_config"] = terraform_cli_config()
+    if request.param == "terraform" and shutil.which("terraform") is None:
+        pytest.skip("needs terraform on PATH")
     if request.param == "tofu":
         bench.changes["binary"] = str(tool("tofu"))
     bench.restart()
