@@ -66,8 +66,11 @@ def assemble(  # noqa: PLR0917 - the order of the stages
     first = {c.unit for c in removed.first}
     view = View(spec, desired.units, baselines, applysets, {c.unit.id for c in selection.apply}, claims, first)
     judged = [(c.unit.id, judge(c, findings[c.unit.id], view)) for c in selection.apply]
-    raise_if(problem for _, judgement in judged for problem in judgement.mistakes)
-    raise_if((problem for _, judgement in judged for problem in judgement.faults), EnvironmentFault)
+    foreign = [problem for _, judgement in judged for problem in judgement.foreign]
+    # Where a run waits in the middle, or a heal for one object, everything else would wait with it.
+    final = foreign if state.dirty or selection.healing else []
+    raise_if([*(problem for _, judgement in judged for problem in judgement.mistakes), *final])
+    raise_if([*(problem for _, judgement in judged for problem in judgement.faults), *foreign], EnvironmentFault)
     return Plan(
         stack=spec.name,
         commit=desired.revision.commit,
@@ -151,7 +154,7 @@ def _back_to_good(dirty: Iterable[Dirty], findings: Mapping[UnitId, Finding], vi
                 way.leftovers.append(Leftover(mark.unit, JOB_RAN))
             continue
         judged = judge(Candidate(view.units[mark.unit], "back to the good revision"), finding, view)
-        problems = (*judged.mistakes, *judged.faults)
+        problems = (*judged.mistakes, *judged.faults, *judged.foreign)
         if problems:
             way.leftovers.append(Leftover(mark.unit, "; ".join(p.message for p in problems)))
         elif judged.change is None:

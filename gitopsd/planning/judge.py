@@ -44,12 +44,14 @@ class View:
 class Judgement:
     """Without a change and without problems, the unit is as it should be.
 
-    `mistakes` are the commit's; `faults` end without another commit.
+    `mistakes` are the commit's; `faults` end without another commit. `foreign`: the object is somebody's, who may give
+    it up: another commit helps, too.
     """
 
     change: Change | None = None
     mistakes: tuple[Problem, ...] = ()
     faults: tuple[Problem, ...] = ()
+    foreign: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +108,10 @@ def _somebodys(unit: KubernetesUnit, owner: Owner) -> _Standing | Judgement:
     text = f"exists already and belongs to {owner}"
     if owner.kind == "gitopsd":
         return _blocked(unit, text, "it can be taken over once that stack has released it")
+    remedy = "take it out of git, or have its owner give it up"
     if owner.kind in ADOPTABLE:
-        return _mistake(unit, text, f"to take it over, add `adopt: [{owner.kind}]` to component {unit.component}")
-    return _mistake(unit, text, "take it out of git, or have its owner give it up")
+        remedy = f"to take it over, add `adopt: [{owner.kind}]` to component {unit.component}, or delete it there"
+    return Judgement(foreign=(_problem(unit, text, remedy),))
 
 
 # ---------------------------------------------------------------- answers of the API server

@@ -22,10 +22,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a run is about: candidates by unit, and the inventory's entries that the commit no longer asks for."""
+    """What a run is about: candidates by unit, and the inventory's entries that the commit no longer asks for.
+    `healing`: it is about units of a good revision, and not about a commit."""
 
     apply: tuple[Candidate, ...]
     remove: tuple[Baseline, ...]
+    healing: bool = False
 
 
 def select(
@@ -39,8 +41,8 @@ def select(
     """The candidates of a run.
 
     Without a `scope` (a deploy): everything whose wish differs from the baseline, has none, whose state nobody knows,
-    that drifted or is dirty; and everything to be removed. With a scope (a heal: the drifted; a rollback: the dirty): exactly
-    those of its units that `desired` wants. A Job that finished is looked at by neither.
+    that drifted or is dirty; and everything to be removed. With a scope (a heal: the drifted; a rollback: the dirty):
+    exactly those of its units that `desired` wants. A Job that finished is looked at by neither.
     """
     finished = {(done.unit, done.digest) for done in state.memory.jobs}
     dirty = {d.unit: d for d in state.dirty}
@@ -59,7 +61,9 @@ def select(
             found.append(Candidate(unit, reason))
     tracked = [b for b in baselines.values() if not b.unit.is_terraform]
     gone = [b for b in tracked if b.unit not in desired.units] if scope is None else []
-    return Selection(tuple(sorted(found, key=lambda c: c.unit.id)), tuple(sorted(gone, key=lambda b: b.unit)))
+    return Selection(
+        tuple(sorted(found, key=lambda c: c.unit.id)), tuple(sorted(gone, key=lambda b: b.unit)), scope is not None
+    )
 
 
 def _why_in_scope(unit: KubernetesUnit, baseline: Baseline | None, drifted: bool, dirty: Dirty | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from gitopsd.model.errors import EnvironmentFault
 from gitopsd.model.ids import UnitId
 from tests.scenarios.harness import Effects, Shot, World
+from tests.scenarios.manifests import config
 from tests.scenarios.outcome import audit_findings, difference, outcome, written
-from tests.scenarios.stories import STORIES, Story
+from tests.scenarios.stories import FIRST, STORIES, Story, bystanders
 
 AWHILE = 6
 """Calls in a row that fail when something is away for a while."""
@@ -87,3 +89,31 @@ def test_a_fault_at_any_call_changes_nothing_of_the_end(story: Story, world: Wor
             tried.close()
         wrong += [f"{spoil.__name__} at call {number}, {calls[number]}: {line}" for line in found]
     assert not wrong, "\n".join(wrong)
+
+
+def helms(world: World) -> UnitId:
+    """What a release of Helm has, under a name that the stack will ask for."""
+    made = config("contested", {"a": "theirs"})
+    made["metadata"] |= {
+        "namespace": "web",
+        "labels": {"app.kubernetes.io/managed-by": "Helm"},
+        "annotations": {"meta.helm.sh/release-name": "shop", "meta.helm.sh/release-namespace": "web"},
+    }
+    return world.cluster.make(made).id
+
+
+def test_a_commit_waits_for_what_another_deployer_has_and_goes_on_when_it_is_given_up(world: World) -> None:
+    bystanders(world)
+    world.deliver(FIRST)
+    theirs, writes = helms(world), len(world.server.writes)
+    wanted = {**FIRST, "base/contested.yaml": json.dumps(config("contested", {"a": "ours"}))}
+    world.push(wanted)
+    world.settle(tries=2)
+    assert world.holds == {"blocked"}
+    assert "belongs to helm" in world.state.memory.holds[0].detail
+    assert world.state.memory.quarantine == ()
+    assert world.server.writes[writes:] == []
+    world.cluster.drop(theirs)
+    world.settle()
+    assert world.verdicts[-1] == ("deploy", "good")
+    assert world.holds == set()

@@ -11,9 +11,12 @@ from gitopsd.kinds.marks import PART_OF_LABEL, TRACKING_ANNOTATION, mark
 from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Accepted, LiveObject, RejectionKind
+from gitopsd.model.memory import Dirty
 from gitopsd.model.plan import Action, Change, Edit, FieldChange, Plan
 from gitopsd.model.units import Desired, KubernetesUnit
+from gitopsd.planning.select import select
 from tests.unit.planning.samples import (
+    STATE,
     applied,
     baseline,
     component,
@@ -115,11 +118,27 @@ def problem(found: type[GitopsdError], *args: Any, **more: Any) -> str:
         ({"labels": {PART_OF_LABEL: "applyset-foreign-v1"}}, ["applyset"]),
     ],
 )
-def test_somebody_elses_object_is_never_taken(metadata: dict[str, Any], words: list[str]) -> None:
+def test_somebody_elses_object_is_never_taken_and_waited_for(metadata: dict[str, Any], words: list[str]) -> None:
+    """Its owner may give it up: then the same commit can be carried out."""
     live = live_object(UNIT.id, UNIT.manifest, **metadata)
-    text = problem(CommitError, SPEC, WANTED, {UNIT.id: live}, baselines={UNIT.id: baseline(live, certain=False)})
+    text = problem(EnvironmentFault, SPEC, WANTED, {UNIT.id: live}, baselines={UNIT.id: baseline(live, certain=False)})
     assert text.startswith("k8s/app/all.yaml:1: ConfigMap/web/x: ")
     assert all(word in text for word in words), text
+
+
+def test_somebody_elses_object_refuses_a_commit_that_would_leave_half_of_another_waiting() -> None:
+    live = live_object(UNIT.id, UNIT.manifest, **HELM)
+    half = Dirty(UnitId.parse("ConfigMap/web/other"), "web-1", Action.UPDATE, (0, 0), "app")
+    text = problem(CommitError, SPEC, WANTED, {UNIT.id: live}, state=replace(STATE, dirty=(half,)))
+    assert "belongs to helm" in text
+
+
+def test_a_heal_is_told_of_it_as_of_a_mistake_so_that_it_holds_nothing_else_up() -> None:
+    live = live_object(UNIT.id, UNIT.manifest, **HELM)
+    known = {UNIT.id: baseline(live, certain=False)}
+    drifted = select(WANTED, known, STATE, scope={UNIT.id}, drifted={UNIT.id})
+    text = problem(CommitError, SPEC, WANTED, {UNIT.id: live}, baselines=known, selection=drifted)
+    assert "belongs to helm" in text
 
 
 def test_adopt_takes_over_from_the_deployer_that_it_names_and_from_no_other() -> None:
@@ -128,7 +147,7 @@ def test_adopt_takes_over_from_the_deployer_that_it_names_and_from_no_other() ->
     found = change(plan(SPEC, wanted, {UNIT.id: live}))
     assert (found.action, found.adopted_from) == (Action.ADOPT, "helm (release web/shop)")
     wanted = desired(stack(component(adopt=("argocd",))), UNIT.manifest)
-    assert "adopt: [helm]" in problem(CommitError, SPEC, wanted, {UNIT.id: live})
+    assert "adopt: [helm]" in problem(EnvironmentFault, SPEC, wanted, {UNIT.id: live})
 
 
 def test_a_unit_of_another_stack_waits_until_that_one_lets_go() -> None:
