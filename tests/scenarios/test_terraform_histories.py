@@ -88,7 +88,7 @@ class Both(Watcher):
     def is_live(self, ask: Ask | None) -> None:
         super().is_live(ask)
         world = self.world
-        world.effects.before_call = lambda _number, _verb, _unit: None  # no fault of the history spoils a look at its end
+        world.effects.before_call = lambda _number, _verb, _unit: None  # faults spoil a history, not a look at its end
         wanted = world.pipeline.desired_now(ask).modules if ask else {}
         left = {p.unit for p in world.state.postponed} | self.listed
         tracked = {u for u in world.sqlite.baselines(STACK) if u.is_terraform}
