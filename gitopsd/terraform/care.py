@@ -71,7 +71,13 @@ class Care:
         if busy:
             text = f"its state is locked by {lock}, and process {busy[0]} of gitopsd is at work on it"
             raise NeedsPerson(Problem(text, unit=str(unit.id), remedy="wait for its end, or stop gitopsd"))
-        self._force(ready.place, ready.laid.root, lock, str(unit.id), ready.scrubber)
+        try:
+            self._force(ready.place, ready.laid.root, lock, str(unit.id), ready.scrubber)
+        except EnvironmentFault as error:
+            if "LocalState not locked" not in str(error):
+                raise
+            text = f"its state is locked by {lock}, in a program of this host that still runs"
+            raise NeedsPerson(Problem(text, unit=str(unit.id), remedy="wait for its end, or end it")) from None
         return lock
 
     def _unlock_dead(self, mark: RunMark, place: Workplace, root: Path, name: str, scrubber: Scrubber) -> bool:

@@ -25,6 +25,10 @@ from gitopsd.tfplan import Scrubber
 _VERSION = re.compile(r"^(Terraform|OpenTofu) v(\S+)", re.MULTILINE)
 _NAMES = {"Terraform": "terraform", "OpenTofu": "tofu"}
 _VERSION_TIMEOUT = 30.0
+_WRITES = frozenset({"apply", "state push"})
+_READ_PATIENCE = 10.0
+"""Seconds until a command that only reads is killed: one that waits for a backend does not heed its interrupt, and
+nothing is lost with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +119,7 @@ class Runner:
                     directory=call.root,
                     environment=environment,
                     timeout=call.timeout if call.timeout is not None else settings.timeout,
-                    patience=settings.patience,
+                    patience=settings.patience if call.name in _WRITES else min(settings.patience, _READ_PATIENCE),
                     stop=lambda: self.closed or call.stop(),
                     line=call.line,
                     inherit=call.inherit,

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from gitopsd.model.errors import Cause, CommitError, EnvironmentFault, Problem
+from gitopsd.model.errors import Cause, CommitError, EnvironmentFault, NeedsPerson, Problem
 from gitopsd.model.modules import ModuleApplied, ModuleFailure
+from gitopsd.terraform.processes import running_in
 from sandbox.terraform import PLATFORM
 from tests.unit.terraform.bench import Bench
 
@@ -244,6 +245,11 @@ def test_a_lock_of_another_names_its_owner_and_the_way_out(held: Bench) -> None:
     assert "gitopsd unlock net" in failed.message
 
 
+def test_a_lock_that_a_living_program_of_this_host_holds_cannot_be_removed(held: Bench) -> None:
+    with pytest.raises(NeedsPerson, match=r"alice@laptop.*still runs"):
+        held.terraform.unlock(held.module(DATA % ("a", "2")))
+
+
 class StateServer(ThreadingHTTPServer):
     """Terraform's `http` backend: a state, and a lock that outlives whoever took it."""
 
@@ -252,6 +258,9 @@ class StateServer(ThreadingHTTPServer):
         self.state = b""
         self.lock = b""
         self.refuses_states = False
+        self.asked = threading.Event()
+        self.answers = threading.Event()
+        self.answers.set()
 
     @property
     def block(self) -> str:
@@ -272,6 +281,8 @@ class _StateRequest(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self) -> None:
+        self.server.asked.set()
+        self.server.answers.wait(60)
         self._answer(200 if self.server.state else 404, self.server.state)
 
     def do_POST(self) -> None:
@@ -333,6 +344,35 @@ def test_a_state_that_could_not_be_written_comes_home_before_anything_is_planned
     assert not bench.terraform.plan(changed, known=True).changes_state
 
 
+def test_close_ends_a_plan_that_waits_for_its_backend(bench: Bench, states: StateServer) -> None:
+    bench.changes["patience"] = 0.5
+    bench.restart()
+    module = bench.module(states.block + DATA % ("a", "1"))
+    bench.deploy(module)
+    states.answers.clear()
+    states.asked.clear()
+    ended: list[BaseException] = []
+
+    def plan() -> None:
+        try:
+            bench.terraform.plan(module)
+        except EnvironmentFault as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=plan)
+    thread.start()
+    assert states.asked.wait(20)
+    bench.terraform.close()
+    thread.join(20)
+    states.answers.set()
+    (error,) = ended
+    assert "interrupted: gitopsd is stopping" in str(error)
+    assert running_in(bench.work / "data") == ()
+    assert list((bench.settings.runtime_dir / "terraform-plans").iterdir()) == []
+    bench.restart()
+    assert not bench.terraform.plan(module, known=True).changes_state
+
+
 def lock_of(who: str, created: str) -> bytes:
     raw = {"ID": "aaaa-bbbb", "Operation": "OperationTypeApply", "Who": who, "Created": created, "Info": "", "Path": ""}
     return json.dumps(raw).encode()
@@ -345,7 +385,7 @@ def test_unlock_by_hand_removes_the_lock_of_a_lost_host(bench: Bench, states: St
     removed = bench.terraform.unlock(module)
     assert removed.id == "aaaa-bbbb"
     assert not states.lock
-    with pytest.raises(Exception, match="not locked"):
+    with pytest.raises(NeedsPerson, match="not locked"):
         bench.terraform.unlock(module)
     assert isinstance(bench.apply(module, bench.terraform.plan(module)), ModuleApplied)
 
