@@ -164,6 +164,11 @@ class Host:
         self._probe = HttpProbe()
         self._attention: dict[str, StackAttention] = {}
 
+    @property
+    def sweep_every(self) -> float:
+        """Seconds between two looks for drift; a shorter interval for Terraform makes all of them as frequent."""
+        return min(SWEEP_EVERY, self.config.terraform.drift_interval)
+
     def desks(self) -> list[Desk]:
         known: dict[str, list[str]] = {}
         for name in self.record.stacks():
@@ -254,7 +259,7 @@ class Actors:
                 actor = Actor(worker, self._host.attention(stack))
                 self._actors[stack] = actor
                 actor.start()
-                self._clockwork.every(SWEEP_EVERY, actor.sweep, name=f"sweep {stack}")
+                self._clockwork.every(self._host.sweep_every, actor.sweep, name=f"sweep {stack}")
             return actor
 
     # ------------------------------------------------------------ for people
