@@ -32,6 +32,10 @@ USABLE_KINDS = frozenset({"CustomResourceDefinition", "Namespace", "APIService"}
 """Kinds that others cannot even be sent without."""
 
 
+Subject = UnitId | HttpCheck
+"""What a gate looks at."""
+
+
 class GateFailure(Exception):
     """A gate that did not hold; `unit` is None when one of the stack's own checks failed."""
 
@@ -41,9 +45,9 @@ class GateFailure(Exception):
 
 
 class Gate:
-    """The gates of one run. `excused` is what was degraded before it, and how."""
+    """The gates of one run. `excused` is what was degraded, and which checks failed, before it, and how."""
 
-    def __init__(self, session: Session, excused: Mapping[UnitId, Assessment]) -> None:
+    def __init__(self, session: Session, excused: Mapping[Subject, Assessment]) -> None:
         self.session, self.excused = session, excused
         self._unblocker = Unblocker(session)
         self._blind = False
@@ -113,7 +117,7 @@ class Gate:
             if seen is not None:
                 self._take_in(units, seen, elapsed)
                 for check, watch in checks.items():
-                    watch.look(self.session.probe(check), elapsed)
+                    watch.look(self._excuse(check, self.session.probe(check)), elapsed)
                 self._record(units, checks)
                 if self._verdict(units, checks):
                     return
@@ -142,10 +146,14 @@ class Gate:
     def _take_in(self, units: Mapping[UnitId, Watch], seen: Mapping[UnitId, Assessment], elapsed: float) -> None:
         for unit, watch in units.items():
             found = self._job_view(unit, seen[unit]) if unit.kind == "Job" else seen[unit]
-            before = self.excused.get(unit)
-            if before is not None and (before.health, before.reason) == (found.health, found.reason):
-                found = Assessment(Health.SUSPENDED, found.reason, f"as before this run: {found.message}")
-            watch.look(self._unblocker.told(unit, found), elapsed)
+            watch.look(self._unblocker.told(unit, self._excuse(unit, found)), elapsed)
+
+    def _excuse(self, subject: Subject, found: Assessment) -> Assessment:
+        """What was the same before the run fails nothing."""
+        before = self.excused.get(subject)
+        if before is None or (before.health, before.reason) != (found.health, found.reason):
+            return found
+        return Assessment(Health.SUSPENDED, found.reason, f"as before this run: {found.message}")
 
     def _unblock(self, units: Mapping[UnitId, Watch]) -> None:
         """Mend what no controller mends. A heal has nothing to take back, so that it leaves pods alone."""

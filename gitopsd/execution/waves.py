@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 
 from gitopsd.execution.actuate import actuate, former_values
-from gitopsd.execution.gate import Gate, GateFailure
+from gitopsd.execution.gate import Gate, GateFailure, Subject
 from gitopsd.execution.preflight import preflight
 from gitopsd.execution.session import Interrupted, Session
 from gitopsd.model.errors import Cause, CommitError, EnvironmentFault, GitopsdError
@@ -56,7 +56,7 @@ class _Failed(Exception):
         self.reason, self.unit = reason, unit
 
 
-def execute(session: Session, plan: Plan, dirty: Sequence[Dirty], excused: Mapping[UnitId, Assessment]) -> Ending:
+def execute(session: Session, plan: Plan, dirty: Sequence[Dirty], excused: Mapping[Subject, Assessment]) -> Ending:
     """Carry out `plan`. Raises Interrupted at a safe point if the run is no longer wanted.
 
     `dirty` is what earlier runs left ungated: it is gated (and undone) together with what this run touches.
@@ -79,7 +79,7 @@ def execute(session: Session, plan: Plan, dirty: Sequence[Dirty], excused: Mappi
 
 class _Executor:
     def __init__(
-        self, session: Session, plan: Plan, dirty: Sequence[Dirty], excused: Mapping[UnitId, Assessment]
+        self, session: Session, plan: Plan, dirty: Sequence[Dirty], excused: Mapping[Subject, Assessment]
     ) -> None:
         self.session, self.plan = session, plan
         # A rollback never runs a Job again: how the last one ended says nothing about the good revision.

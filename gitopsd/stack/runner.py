@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,8 +10,8 @@ from functools import partial
 import structlog
 
 from gitopsd.execution.bench import Bench
-from gitopsd.execution.clocks import GateClocks
-from gitopsd.execution.gate import look
+from gitopsd.execution.clocks import SETTLED, GateClocks
+from gitopsd.execution.gate import Subject, look
 from gitopsd.execution.session import Interrupted, Session
 from gitopsd.execution.waves import Ending, execute
 from gitopsd.kinds.builtin import gates
@@ -23,7 +23,7 @@ from gitopsd.model.memory import Attempt, Baseline, HoldReason, Memory
 from gitopsd.model.plan import Action, Approval, Plan
 from gitopsd.model.ports import Attention, Cluster, Interrupt, Probe
 from gitopsd.model.run import RunKind, RunRecord, Verdict
-from gitopsd.model.spec import StackSpec
+from gitopsd.model.spec import HttpCheck, StackSpec
 from gitopsd.model.units import Desired, KubernetesUnit, Person
 from gitopsd.planning.fill import filled_digest
 from gitopsd.planning.modules import module_memories, remembered_module
@@ -80,7 +80,7 @@ class Runner:
     ) -> None:
         self.ledger, self.facts, self.attention, self.probe, self.clocks = ledger, facts, attention, probe, clocks
         self.approvals = approvals
-        self._excused: dict[UnitId, Assessment] = {}
+        self._excused: dict[Subject, Assessment] = {}
 
     def run(self, order: Order) -> Ended:
         """Do what `order` says. Raises EnvironmentFault or NeedsPerson only while nothing has been touched yet."""
@@ -149,10 +149,11 @@ class Runner:
             job_done=lambda done: self.ledger.note_jobs([done], order.clusters),
         )
 
-    def _excuses(self, session: Session, plan: Plan) -> Mapping[UnitId, Assessment]:
+    def _excuses(self, session: Session, plan: Plan) -> Mapping[Subject, Assessment]:
         """What was degraded before we touched it: its staying so fails nothing, neither in this run nor in one that
         goes on after it or takes it back. What is dirty is degraded by our own doing, unless it was so before that."""
-        dirty = {d.unit for d in self.ledger.state.dirty}
+        marks = self.ledger.state.dirty
+        dirty = {d.unit for d in marks}
         there = [
             c.unit
             for c in plan.applies()
@@ -160,8 +161,18 @@ class Runner:
         ]
         gating = [u for u in there if gates(u.group, u.kind, session.units[u].options.gate, session.units[u].manifest)]
         found = {u: seen for u, seen in look(session, gating).items() if seen.health is Health.DEGRADED}
-        self._excused = {u: seen for u, seen in self._excused.items() if u in dirty} | found
+        kept: set[Subject] = {*dirty, *_checks(session.spec, {d.component for d in marks})}
+        earlier = {s: seen for s, seen in self._excused.items() if s in kept}
+        self._excused = {**earlier, **found, **self._failing_checks(session, plan)}
         return self._excused
+
+    def _failing_checks(self, session: Session, plan: Plan) -> dict[HttpCheck, Assessment]:
+        """Checks that fail now, of components that were delivered before and that no run has left half done. The first
+        delivery is what has to make its checks good."""
+        delivered = {b.component for b in self.ledger.record.baselines(self.ledger.stack).values()}
+        touched = {c.component for c in plan.changes()} & delivered - {d.component for d in self.ledger.state.dirty}
+        asked = {check: session.probe(check) for check in _checks(session.spec, touched)}
+        return {check: seen for check, seen in asked.items() if seen.health not in SETTLED}
 
     def _begin(self, order: Order, session: Session, author: Person) -> RunRecord:
         ledger = self.ledger
@@ -207,7 +218,9 @@ class Runner:
 
     # ------------------------------------------------------------ carry out and end
 
-    def _carry_out(self, order: Order, session: Session, run: RunRecord, excused: Mapping[UnitId, Assessment]) -> Ended:
+    def _carry_out(
+        self, order: Order, session: Session, run: RunRecord, excused: Mapping[Subject, Assessment]
+    ) -> Ended:
         dirty = self.ledger.state.dirty
         interrupt: Interrupt | None = None
         try:
@@ -282,6 +295,10 @@ class Runner:
                 cluster.release_lease(self.ledger.stack, self.ledger.instance)
             except GitopsdError as error:
                 log.warning("lease not given back; it expires by itself", stack=self.ledger.stack, error=str(error))
+
+
+def _checks(spec: StackSpec, components: Collection[str]) -> list[HttpCheck]:
+    return [check for c in spec.components if c.name in components for check in c.gate.checks]
 
 
 def _inventory(memory: Memory, desired: Desired, baselines: Mapping[UnitId, Baseline]) -> Memory:

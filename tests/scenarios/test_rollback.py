@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gitopsd.model.ids import UnitId
+from gitopsd.model.live import Health
 from gitopsd.model.plan import Action
 from gitopsd.model.run import RunRecord
 from tests.scenarios.harness import World
@@ -287,3 +288,47 @@ def test_a_stateful_set_that_is_left_broken_takes_a_fix(world: World) -> None:
     assert pod_tags(world) == ["better", "better"]
     deleted = [unit for verb, unit in world.server.writes if verb == "delete"]
     assert [unit.kind for unit in deleted] == ["Pod"], "only the broken one; the controller replaces the others"
+
+
+# ---------------------------------------------------------------- checks
+
+URL = "http://web.example/healthz"
+
+
+def checked(value: str, tag: str = "good") -> dict[str, str]:
+    gate = {"timeout": "60s", "checks": [{"http": {"url": URL, "status": 200}}]}
+    return commit({"base": [space(), config("settings", {"mode": value}), app(tag=tag)]}, gate=gate)
+
+
+def test_a_check_that_failed_before_an_unrelated_commit_does_not_fail_it(world: World) -> None:
+    world.deliver(checked("1"))
+    world.checks[URL] = Health.PROGRESSING
+    world.deliver(checked("2"))
+    assert world.verdicts == [("deploy", "good"), ("deploy", "good")]
+
+
+def test_a_rollback_is_not_failed_by_a_check_that_failed_before_it_all(world: World) -> None:
+    world.deliver(checked("1"))
+    world.checks[URL] = Health.PROGRESSING
+    world.deliver(checked("2", tag="pull-error"))
+    assert world.verdicts[-2:] == [("deploy", "failed"), ("rollback", "good")]
+    assert "ImagePullBackOff" in world.runs[-2].reason
+
+
+def test_a_first_delivery_has_to_make_its_checks_good(world: World) -> None:
+    world.checks[URL] = Health.PROGRESSING
+    world.deliver(checked("1"))
+    assert world.verdicts[0] == ("deploy", "failed")
+
+
+def test_a_commit_that_breaks_a_check_is_taken_back(world: World) -> None:
+    world.deliver(checked("1"))
+
+    def follow(_write: int) -> None:
+        settings = world.live("ConfigMap/web/settings")
+        world.checks[URL] = Health.HEALTHY if settings and settings["data"]["mode"] == "1" else Health.PROGRESSING
+
+    world.effects.after_write = follow
+    world.deliver(checked("2"))
+    assert world.verdicts[-2:] == [("deploy", "failed"), ("rollback", "good")]
+    assert URL in world.runs[-2].reason

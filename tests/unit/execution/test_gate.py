@@ -11,7 +11,7 @@ import pytest
 
 from gitopsd.execution import gate as gate_module
 from gitopsd.execution.clocks import GateClocks
-from gitopsd.execution.gate import LONGEST_LOOK, Gate, GateFailure
+from gitopsd.execution.gate import LONGEST_LOOK, Gate, GateFailure, Subject
 from gitopsd.execution.session import Interrupted
 from gitopsd.model.errors import EnvironmentFault
 from gitopsd.model.ids import UnitId
@@ -38,7 +38,7 @@ def watched(
     script: Script | list[Assessment | EnvironmentFault],
     *objects: Mapping[str, Any],
     spec: GateSpec = GateSpec(timeout=60),  # noqa: B008 - frozen
-    excused: Mapping[UnitId, Assessment] | None = None,
+    excused: Mapping[Subject, Assessment] | None = None,
     monkeypatch: pytest.MonkeyPatch,
     **more: Any,
 ) -> Iterator[tuple[Run, Gate]]:
@@ -222,6 +222,21 @@ def test_a_check_that_turns_green_in_time_passes(monkeypatch: pytest.MonkeyPatch
         run.time.meanwhile = lambda: run.probes.update({CHECK.url: Health.HEALTHY}) if run.time.seconds > 5 else None
         gate.watch([API], components={"app"})
         assert run.time.seconds > 5
+
+
+@pytest.mark.parametrize(("before", "passes"), [("asked", True), ("another reason", False)])
+def test_a_check_that_failed_in_the_same_way_before_the_run_fails_nothing(
+    monkeypatch: pytest.MonkeyPatch, before: str, passes: bool
+) -> None:
+    spec = GateSpec(timeout=60, checks=(CHECK,))
+    excused: dict[Subject, Assessment] = {CHECK: Assessment(Health.PROGRESSING, before)}
+    with watched([GOOD], monkeypatch=monkeypatch, spec=spec, excused=excused) as (run, gate):
+        run.probes[CHECK.url] = Health.PROGRESSING
+        if passes:
+            gate.watch([API], components={"app"})
+            return
+        with pytest.raises(GateFailure, match=CHECK.url):
+            gate.watch([API], components={"app"})
 
 
 def test_only_components_with_checks_that_are_good_are_green() -> None:
