@@ -10,7 +10,7 @@ import structlog
 from gitopsd.model.audit import Actor, ActorKind, AuditEvent
 from gitopsd.model.errors import NeedsPerson, Problem
 from gitopsd.model.ids import UnitId
-from gitopsd.model.memory import Baseline, Hold, HoldReason, JobDone, Memory, StackState
+from gitopsd.model.memory import AuditHead, Baseline, Hold, HoldReason, JobDone, Memory, StackState
 from gitopsd.model.ports import Clock, Cluster, Record
 from gitopsd.model.times import timestamp
 from gitopsd.model.units import KubernetesUnit
@@ -24,6 +24,18 @@ Wanted = Callable[[Memory], Mapping[UnitId, KubernetesUnit]]
 """The units that the good revision of a memory asks for; none if there is no such revision."""
 
 DAEMON = Actor(ActorKind.DAEMON, "gitopsd")
+
+
+def _witness(memory: Memory) -> Memory:
+    """The part of a memory that its parents have for certain: holds and the audit's head change in between."""
+    return replace(memory, holds=(), audit=AuditHead())
+
+
+def _what_became_of(found: Memory | None, memory: Memory) -> str:
+    if found is None:
+        return "was deleted"
+    behind = found.generation < memory.generation  # ours could not be written then, or an old copy was put back
+    return f"was behind, at generation {found.generation}" if behind else "was changed by somebody"
 
 
 class Ledger:
@@ -124,6 +136,22 @@ class Ledger:
             log.info("memory taken from the cluster", stack=self.stack, generation=newest.generation)
             self._rebuild(clusters, applysets, newest, wanted)
         self._parents_read = True
+
+    def tend_parents(self, clusters: Mapping[str, Cluster]) -> None:
+        """Write the parents anew that somebody deleted or changed: without them a lost host forgets what is good and
+        what failed. Raises EnvironmentFault or NeedsPerson if one has become another process's."""
+        memory = self.memory
+        if not memory.runs:
+            return  # nothing of it was written yet
+        for name, cluster in clusters.items():
+            found = cluster.load_memory(self.stack)
+            if found is not None and _witness(found) == _witness(memory):
+                continue
+            cluster.save_memory(memory)
+            what = _what_became_of(found, memory)
+            detail = f"the parent in cluster {name} {what}; written anew as of generation {memory.generation}"
+            self.record.audit([self.event("parent", detail=detail)])
+            log.warning("parent written anew", stack=self.stack, cluster=name, why=what)
 
     def _rebuild(
         self, clusters: Mapping[str, Cluster], applysets: Mapping[str, str], memory: Memory, wanted: Wanted

@@ -453,6 +453,7 @@ class StackWorker:
         baselines = self.ledger.record.baselines(self.name)
         clusters = self.pipeline.clusters(clusters_of(baselines) | set(target.spec.clusters))
         applysets = self.pipeline.applysets(self.name, clusters)
+        self.ledger.tend_parents(clusters)
         now = self.ledger.clock.now()
         modules = due(baselines, desired.modules, now, self.pipeline.terraform.drift_interval)
         self._suspects = (suspicious(clusters, applysets, baselines) | modules) - {d.unit for d in state.dirty}

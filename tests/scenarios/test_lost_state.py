@@ -63,3 +63,15 @@ def test_a_deletion_that_waited_is_still_listed(world: World) -> None:
     world.settle(sweep=True)
     assert [str(p.unit) for p in world.state.postponed] == waiting
     assert all(p.since for p in world.state.postponed)
+
+
+def test_a_parent_that_somebody_deleted_is_written_anew_so_that_a_lost_host_still_finds_it(world: World) -> None:
+    world.deliver(commit({"apps": [space(), app()]}))
+    good, writes = world.state.memory.good, len(world.server.writes)
+    del world.server.memories[STACK]
+    world.settle(sweep=True)
+    assert world.verdicts == [("deploy", "good")]
+    world.restart(lose_state=True)
+    world.settle()
+    assert world.state.memory.good == good
+    assert world.server.writes[writes:] == []

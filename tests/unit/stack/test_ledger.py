@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from gitopsd.model.errors import EnvironmentFault, NeedsPerson
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import LiveObject
-from gitopsd.model.memory import Good, HoldReason, JobDone, Memory
+from gitopsd.model.memory import Good, Hold, HoldReason, JobDone, Memory, Quarantined
 from gitopsd.model.ports import Cluster, Record
 from gitopsd.record import SqliteRecord, open_record
 from gitopsd.stack.ledger import Ledger
@@ -123,6 +124,42 @@ def test_a_memory_is_stored_on_the_host_before_any_cluster_hears_of_it(ledger: L
     back = Parent()
     ledger.spread(clusters(default=back))
     assert [m.generation for m in back.saved] == [1]
+
+
+# ---------------------------------------------------------------- parents that others meddle with
+
+
+def audited(state_dir: Path) -> list[str]:
+    lines = [json.loads(line) for line in (state_dir / "state" / "audit.jsonl").read_text().splitlines()]
+    return [line["detail"] for line in lines if line["action"] == "parent"]
+
+
+@pytest.mark.parametrize(
+    ("there", "why"),
+    [
+        (None, "was deleted"),
+        (memory(2, runs=1), "was behind, at generation 2"),
+        (memory(3, runs=1, quarantine=(Quarantined("d", "c", "r", "by hand", "t"),)), "was changed by somebody"),
+    ],
+)
+def test_a_parent_that_somebody_deleted_or_changed_is_written_anew_and_audited(
+    ledger: Ledger, tmp_path: Path, there: Memory | None, why: str
+) -> None:
+    ledger.record.adopt_memory(memory(3, runs=1))
+    parent, whole = Parent(there), Parent(memory(3, runs=1, holds=(Hold(HoldReason.BLOCKED, "t", "gitopsd", "x"),)))
+    ledger.tend_parents(clusters(default=parent, other=whole))
+    assert [m.generation for m in parent.saved] == [3]
+    assert whole.saved == [], "holds are written with the next change of anything else"
+    (told,) = audited(tmp_path)
+    assert told.startswith("the parent in cluster default")
+    assert why in told
+
+
+def test_a_stack_that_never_ran_has_no_parent_to_tend(ledger: Ledger) -> None:
+    ledger.record.adopt_memory(memory(1))
+    parent = Parent()
+    ledger.tend_parents(clusters(default=parent))
+    assert (parent.saved, parent.loads) == ([], 0)
 
 
 # ---------------------------------------------------------------- holds
