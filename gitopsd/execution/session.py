@@ -125,7 +125,7 @@ class Session:
     def stopping(self) -> bool:
         """Whether the process ends."""
         interrupt = self.attention.interrupt()
-        return interrupt is not None and interrupt.superseded_by is None
+        return interrupt is not None and interrupt.stops
 
     def await_approval(self, asked: Approval) -> bool:
         """Wait until a person allows it; a rollback does not wait, and gets False if nobody has yet.

@@ -29,8 +29,9 @@ class Order:
     """A person's wish, on record before it is answered.
 
     `by` is a local user, `at` and `until` are ISO 8601 in UTC. `target` is what the kind needs beside the stack: the
-    commit to go back to, a digest, a unit, a cluster; `head` is the branch's head when it was given. `now` does not wait for the end of a run; `until_newer` goes back only
-    until the branch has a newer commit; `with_data` also deletes what may hold data. `seq` is the record's number.
+    commit to go back to, a digest, a unit, a cluster; `head` is the branch's head when it was given. `now` does not
+    wait for the end of a run; `until_newer` goes back only until the branch has a newer commit; `with_data` also
+    deletes what may hold data. `seq` is the record's number.
     """
 
     kind: OrderKind

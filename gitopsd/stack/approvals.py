@@ -71,11 +71,13 @@ class Approvals:
         approvals, grants = tuple(approvals), self.ledger.record.grants(self.ledger.stack)
         return {g.digest for g in grants if any(covers(g, a, desired) for a in approvals)}
 
-    def close(self, *, deletions: bool = False) -> None:
-        """Nothing is asked any more, and no answer counts any longer; with `deletions`, neither do those that a person
-        allowed without being asked."""
-        self._set([], deletions=deletions)
-        self.ledger.lift(HoldReason.APPROVAL)
+    def close(self, *, deletions: bool = False, but: str = "") -> None:
+        """Nothing is asked any more, and no answer counts any longer, except for what is asked for this desired digest;
+        with `deletions`, neither do those that a person allowed without being asked."""
+        open_still = [q for q in self.ledger.state.questions if but and q.desired == but]
+        self._set(open_still, deletions=deletions)
+        if not open_still:
+            self.ledger.lift(HoldReason.APPROVAL)
 
     def _set(self, questions: list[Question], keep: Iterable[str] = (), *, deletions: bool = False) -> None:
         state = self.ledger.state

@@ -227,12 +227,14 @@ class Pipeline:
         drifted: Collection[UnitId] = (),
         granted: Collection[str] = (),
         preview: Preview | None = None,
+        nothing: bool = False,
     ) -> Planned:
         """What a deploy (or, with `scope`, a heal of these units) of a commit would change now. `granted` are digests
-        that a person allowed. A preview writes nothing at all. Raises CommitError with every mistake of the commit."""
+        that a person allowed. A preview writes nothing at all; with `nothing`, everything that is tracked is to go.
+        Raises CommitError with every mistake of the commit."""
         look = Look(
             ask.spec,
-            self.desired(ask),
+            self._no_units(ask) if nothing else self.desired(ask),
             self.record.baselines(ask.spec.name),
             scope,
             drifted,
@@ -317,6 +319,9 @@ class Pipeline:
         )
         equal = (*_equal(plan, part.filled, findings, at), *part.equal)
         return Planned(part.filled, plan, bench, equal, _templates(target))
+
+    def _no_units(self, ask: Ask) -> Desired:
+        return Desired(ask.spec.name, self.source(ask.spec.source).revision(ask.commit), "", {})
 
     def _bench(self, spec: StackSpec) -> Bench:
         return Bench(self.terraform.program, spec.name, self.source(spec.source).tree)

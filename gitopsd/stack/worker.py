@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -13,7 +12,7 @@ from gitopsd.execution.clocks import GateClocks
 from gitopsd.execution.sweep import due, survey, suspicious
 from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson, Problem
 from gitopsd.model.ids import UnitId, clusters_of
-from gitopsd.model.memory import Good, HoldReason, StackState
+from gitopsd.model.memory import HoldReason, StackState
 from gitopsd.model.orders import PRUNE_GRANT
 from gitopsd.model.plan import Approval, Change, Plan
 from gitopsd.model.ports import Probe
@@ -24,37 +23,21 @@ from gitopsd.stack import remember
 from gitopsd.stack.approvals import Approvals
 from gitopsd.stack.attention import StackAttention
 from gitopsd.stack.decide import Situation, Step, decide
+from gitopsd.stack.detours import Detours
 from gitopsd.stack.facts import Facts, Publish
 from gitopsd.stack.good import GoodRevision
-from gitopsd.stack.jobless import without_jobs
 from gitopsd.stack.ledger import Ledger
-from gitopsd.stack.orders import pin_hold
 from gitopsd.stack.people import People
-from gitopsd.stack.pipeline import Ask, Pipeline, Planned, good_ask
+from gitopsd.stack.pipeline import Ask, Pipeline, Planned
 from gitopsd.stack.recover import recover
+from gitopsd.stack.rest import AGAIN, RETRY, SETTLED, STOPPED, Next, Rest
 from gitopsd.stack.runner import Ended, Order, Runner
 from gitopsd.stack.tracked import Tracked
 from gitopsd.stack.verdicts import Verdicts
 
 log = structlog.get_logger("gitopsd.stack")
 
-
-class Rest(StrEnum):
-    """How a stack came to rest."""
-
-    SETTLED = "settled"  # in sync, or held by something that only a new input changes
-    RETRY = "retry"  # the environment is at fault: try again after a while
-    STOPPED = "stopped"  # the process ends
-
-
-@dataclass(frozen=True, slots=True)
-class _Next:
-    """What follows one step: come to rest, or (None) decide again."""
-
-    rest: Rest | None = None
-
-
-_AGAIN, _SETTLED, _STOPPED = _Next(), _Next(Rest.SETTLED), _Next(Rest.STOPPED)
+__all__ = ["Rest", "StackWorker"]
 
 
 class StackWorker:
@@ -79,6 +62,7 @@ class StackWorker:
         self.verdicts = Verdicts(ledger, pipeline, self.target)
         self.tracked = Tracked(ledger, pipeline.cluster)
         self.people = People(ledger)
+        self.detours = Detours(self.verdicts, self.approvals, self._plan, self._run_for, self._after)
         self._suspects: frozenset[UnitId] = frozenset()
         self._trouble = ""
         self._unreadable = False  # the commit that is asked for
@@ -211,7 +195,7 @@ class StackWorker:
         if not self._trouble and not self._unreadable:
             self.ledger.lift(HoldReason.SOURCE)
 
-    def _step(self, ask: Ask) -> _Next:
+    def _step(self, ask: Ask) -> Next:
         state = self.ledger.state
         self._suspects |= allowed_heals(state)
         baselines = self.ledger.record.baselines(self.name)
@@ -227,22 +211,23 @@ class StackWorker:
                 allowed=any(digest.startswith(PRUNE_GRANT) for digest in state.granted),
             )
         )
-        steps: dict[Step, Callable[[Ask], _Next]] = {
+        steps: dict[Step, Callable[[Ask], Next]] = {
             Step.DEPLOY: self._deploy,
             Step.ROLL_BACK: self._roll_back,
-            Step.GO_BACK: lambda _ask: self._go_back(),
+            Step.GO_BACK: self._detour,
+            Step.DESTROY: self._detour,
             Step.HEAL: self._heal,
             Step.REPORT: partial(self._heal, report=True),
         }
         if decision.step in steps:
             return steps[decision.step](ask)
-        if decision.hold is not HoldReason.APPROVAL:
-            self.approvals.close()
+        if decision.hold is not HoldReason.APPROVAL:  # what a heal asks stays open: drift goes on
+            self.approvals.close(but=state.memory.live.digest if state.memory.live else "")
         if decision.hold is None:
             self.ledger.lift(HoldReason.QUARANTINED)
         elif decision.hold not in {*remember.OF_PEOPLE, HoldReason.APPROVAL}:  # those are set by who knows more
             self.ledger.hold(decision.hold, self._hold_text(decision.hold, ask))
-        return _SETTLED
+        return SETTLED
 
     def _hold_text(self, reason: HoldReason, ask: Ask) -> str:
         if reason is HoldReason.QUARANTINED:
@@ -259,13 +244,13 @@ class StackWorker:
         state, drifted = self.ledger.state, self._suspects
         return self.pipeline.plan(ask, state, at=self.ledger.now(), drifted=drifted, granted=state.granted)
 
-    def _deploy(self, ask: Ask) -> _Next:
+    def _deploy(self, ask: Ask) -> Next:
         try:
             planned = self._plan(ask)
         except CommitError as error:
             self.verdicts.refuse(ask, error)
             self.clocks.reset()
-            return _AGAIN
+            return AGAIN
         missing = self.approvals.missing(planned.plan.approvals, ask.digest)
         if missing:
             planned.bench.discard()
@@ -281,16 +266,16 @@ class StackWorker:
         self._answers_are_used(ended)
         return self._after(ended)
 
-    def _wait_for_people(self, ask: Ask, approvals: Sequence[Approval]) -> _Next:
+    def _wait_for_people(self, ask: Ask, approvals: Sequence[Approval]) -> Next:
         """Hold the stack until people allow what this commit asks for. If the answer is no, the commit has failed."""
         self.approvals.ask(approvals, commit=ask.commit, desired=ask.digest, timeout=ask.spec.approval_timeout)
         refusal = self.approvals.refusal(approvals)
         if not refusal:
-            return _SETTLED
+            return SETTLED
         self.verdicts.refuse(ask, NeedsPerson(Problem(refusal)))
         self.approvals.close()
         self.clocks.reset()
-        return _AGAIN
+        return AGAIN
 
     def _answers_are_used(self, ended: Ended) -> None:
         """A run that has come to its end has used up what people allowed; one that goes on later has not."""
@@ -299,7 +284,7 @@ class StackWorker:
 
     # ------------------------------------------------------------ rollback and heal
 
-    def _roll_back(self, ask: Ask) -> _Next:
+    def _roll_back(self, ask: Ask) -> Next:
         state = self.ledger.state
         undoes = state.memory.quarantine[0].run if state.memory.quarantine else ""
         try:
@@ -320,60 +305,36 @@ class StackWorker:
             return self._cannot_roll_back(ask, f"run {ended.run.id}: {ended.run.reason}")
         return self._after(ended)
 
-    def _rollback_asks(self, ask: Ask, missing: Sequence[Approval]) -> _Next:
+    def _rollback_asks(self, ask: Ask, missing: Sequence[Approval]) -> Next:
         """Everything is back but for what a person has to allow. A no leaves it as it is."""
         self.approvals.ask(missing, commit=ask.commit, desired=ask.digest, timeout=None)
         refusal = self.approvals.refusal(missing)
         if refusal:
             self.approvals.close()
             return self._cannot_roll_back(ask, refusal)
-        return _AGAIN
+        return AGAIN
 
-    def _cannot_roll_back(self, ask: Ask, detail: str) -> _Next:
+    def _cannot_roll_back(self, ask: Ask, detail: str) -> Next:
         self.verdicts.remember(remember.settled(self.ledger.memory), ask.spec)
         self.ledger.hold(HoldReason.ROLLBACK_FAILED, f"{detail}; push a fix")
-        return _AGAIN
+        return AGAIN
 
-    def _go_back(self) -> _Next:
-        """To the revision that a person chose: the whole of it, as a deploy would, but without running a Job again."""
+    def _detour(self, ask: Ask) -> Next:
+        """What a person wants instead of the newest commit."""
         memory = self.ledger.memory
-        pin = memory.pin
-        if pin is None:
-            raise ValueError("nobody chose a revision to go back to")
-        good = next((g for g in memory.good if g.digest == pin.digest), Good(pin.commit, pin.digest, pin.at))
-        try:
-            target = good_ask(self.pipeline, self.ledger.source, self.name, good)
-            planned = self._plan(target)
-        except (CommitError, NeedsPerson) as error:
-            return self._cannot_go_back(f"{pin.commit[:12]} cannot be gone back to: {error}")
-        planned = replace(planned, plan=without_jobs(planned.plan))
-        missing = self.approvals.missing(planned.plan.approvals, target.digest)
-        if missing:
-            planned.bench.discard()
-            self.approvals.ask(planned.plan.approvals, commit=target.commit, desired=target.digest, timeout=None)
-            refusal = self.approvals.refusal(planned.plan.approvals)
-            return self._cannot_go_back(refusal) if refusal else _SETTLED
-        self.approvals.granted(planned.plan.approvals, target.digest)
-        ended = self._run(RunKind.ROLLBACK, target, planned, by=pin.by)
+        if memory.destruction is not None:
+            return self.detours.destroy(ask, memory.destruction)
+        return self.detours.go_back(memory.pin) if memory.pin is not None else AGAIN
+
+    def _run_for(self, kind: RunKind, ask: Ask, planned: Planned, by: str) -> Ended:
+        ended = self._run(kind, ask, planned, by=by)
         self._suspects = frozenset()
         self._answers_are_used(ended)
         if ended.run.verdict is Verdict.GOOD:
-            memory = remember.at_pin(self.ledger.memory, pin_hold(pin, self.name))
-            self.verdicts.remember(memory, target.spec, clean=True)
-            self.ledger.record.clean(self.name, [d.unit for d in self.ledger.state.dirty])
             self.facts.drift({})
-        elif ended.run.verdict is Verdict.FAILED:
-            return self._cannot_go_back(f"run {ended.run.id}: {ended.run.reason}")
-        return self._after(ended)
+        return ended
 
-    def _cannot_go_back(self, detail: str) -> _Next:
-        self.approvals.close()
-        self.ledger.record.save_memory(remember.settled(self.ledger.memory))
-        advice = f"`gitopsd retry {self.name}` tries again, `gitopsd resume {self.name}` deploys the newest commit"
-        self.ledger.hold(HoldReason.ROLLBACK_FAILED, f"{detail}; {advice}")
-        return _AGAIN
-
-    def _heal(self, ask: Ask, *, report: bool = False) -> _Next:
+    def _heal(self, ask: Ask, *, report: bool = False) -> Next:
         uncertain = {u for u, b in self.ledger.record.baselines(self.name).items() if not b.certain}
         scope = self._suspects | uncertain
         try:
@@ -390,10 +351,10 @@ class StackWorker:
             planned.bench.discard()
             self.tracked.take_note(planned)
             self.tracked.account_for({c.unit for c in planned.plan.applies()}, wanted)
-            return _AGAIN
+            return AGAIN
         ended = self._run(RunKind.HEAL, target, planned)
         if ended.run.verdict is Verdict.FAILED:
-            return _Next(Rest.RETRY)
+            return RETRY
         if ended.run.verdict is Verdict.GOOD:
             self.facts.drift({})
         return self._after(ended)
@@ -415,12 +376,12 @@ class StackWorker:
         rest = [unit for unit in scope if unit not in asking]
         return plan(scope=rest, drifted=rest)
 
-    def _cannot_heal(self, scope: Collection[UnitId], error: GitopsdError) -> _Next:
+    def _cannot_heal(self, scope: Collection[UnitId], error: GitopsdError) -> Next:
         """Somebody made of an object what the good revision cannot be applied to: reported, and looked at again."""
         problems = {p.unit: str(replace(p, unit="")) for p in error.problems}
         self.facts.drift({u: f"cannot be healed: {problems.get(str(u), str(error))}" for u in scope})
         log.error("cannot be healed", stack=self.name, problems=[str(p) for p in error.problems])
-        return _Next(Rest.RETRY)
+        return RETRY
 
     # ------------------------------------------------------------ drift
 
@@ -491,10 +452,10 @@ class StackWorker:
         self.tracked.note_orphans(ended.run.id)
         return ended
 
-    def _after(self, ended: Ended) -> _Next:
+    def _after(self, ended: Ended) -> Next:
         if ended.interrupt is not None:
-            return _STOPPED if ended.interrupt.stops else _AGAIN
-        return _Next(Rest.RETRY) if ended.run.verdict is Verdict.HELD else _AGAIN
+            return STOPPED if ended.interrupt.stops else AGAIN
+        return RETRY if ended.run.verdict is Verdict.HELD else AGAIN
 
 
 def drift_of(plan: Plan) -> dict[UnitId, str]:

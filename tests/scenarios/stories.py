@@ -9,7 +9,7 @@ from typing import Any
 
 from gitopsd.kinds.marks import PART_OF_LABEL
 from gitopsd.model.ids import UnitId
-from tests.scenarios.harness import APPLYSET, World
+from tests.scenarios.harness import APPLYSET, STACK, World
 from tests.scenarios.manifests import app, commit, config, definition, job, space, widget
 from tests.scenarios.modules import code, shop
 from tests.support.ssa import Body
@@ -223,6 +223,7 @@ ORDERED = (
     Story("going on from an older revision", _resumed, _settle, ("deploy", "good")),
     Story("suspended", _ordered("suspend", FIRST), _push(UPDATE), ("deploy", "good")),
     Story("tried again", _ordered("retry", FIRST, BROKEN), _settle, ("rollback", "good")),
+    Story("destroyed", _ordered("destroy", FIRST, confirm=STACK), _settle, ("deploy", "good")),
     Story("allowed", _ordered("approve", MANY, FEW), _settle, ("deploy", "good")),
     Story("rejected", _ordered("reject", MANY, FEW), _settle, ("deploy", "failed")),
 )

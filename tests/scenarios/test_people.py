@@ -12,6 +12,7 @@ from gitopsd.model.orders import Peer, Request
 from gitopsd.record.audit_reader import read_audit
 from tests.scenarios.harness import World
 from tests.scenarios.manifests import app, commit, config, job, space
+from tests.scenarios.modules import shop
 
 SETTINGS = UnitId.parse("ConfigMap/web/settings")
 HOUR = 3600.0
@@ -286,8 +287,14 @@ def test_a_revision_that_is_not_healthy_any_more_fails_the_way_back_and_retry_go
     gate = {"timeout": "1m", "checks": [{"http": {"url": "http://shop.example/"}}]}
     for value in "12":
         world.deliver(files(value, gate=gate))
-    world.checks["http://shop.example/"] = Health.DEGRADED
+
+    def sick_once_it_is_applied(_number: int) -> None:
+        if mode(world) == "1":
+            world.checks["http://shop.example/"] = Health.PROGRESSING
+
+    world.effects.after_write = sick_once_it_is_applied
     said(world, "rollback")
+    world.effects.after_write = lambda _number: None
     assert (world.holds, world.verdicts[-1]) == ({"rollback-failed"}, ("rollback", "failed"))
     assert "`gitopsd resume shop` deploys the newest commit" in world.state.memory.holds[0].detail
     world.checks.clear()
@@ -415,6 +422,58 @@ def test_prune_of_what_does_not_wait_is_refused(world: World) -> None:
     world.deliver(files("1"))
     assert "nothing of shop waits" in refused(world, "prune")
     assert "does not wait to be deleted" in refused(world, "prune", units=["Namespace/web"])
+
+
+# ---------------------------------------------------------------- destroy
+
+
+def everything(**arguments: Any) -> dict[str, Any]:
+    return {"confirm": "shop", **arguments}
+
+
+def test_destroy_deletes_what_is_tracked_but_what_may_hold_data_and_then_waits(world: World) -> None:
+    world.deliver(files("1"))
+    text = said(world, "destroy", "moved to another team", **everything())
+    assert text == "shop is destroyed; what may hold data stays"
+    assert (mode(world), world.live("Deployment.apps/web/app"), world.holds) == ("gone", None, {"destroyed"})
+    assert world.live("Namespace/web") is not None
+    assert [str(p.unit) for p in world.state.postponed] == ["Namespace/web"]
+    run = world.runs[-1]
+    assert (run.kind.value, run.author.name, run.verdict and run.verdict.value) == ("deploy", "ops", "good")
+    world.deliver(files("2"))
+    assert mode(world) == "gone"
+    said(world, "resume")
+    assert (mode(world), world.holds) == ("2", set())
+
+
+def test_destroy_with_data_takes_the_namespace_along(world: World) -> None:
+    world.deliver(files("1"))
+    said(world, "destroy", **everything(withData=True))
+    assert world.live("Namespace/web") is None
+    assert world.sqlite.baselines("shop") == {}
+    assert world.state.memory.good == ()
+
+
+def test_destroy_wants_the_name_twice_and_happens_once(world: World) -> None:
+    world.deliver(files("1"))
+    assert "say its name again" in refused(world, "destroy", confirm="shpo")
+    said(world, "destroy", **everything())
+    assert "is destroyed already" in refused(world, "destroy", **everything())
+    assert mode(world) == "gone"
+
+
+def test_more_deletions_than_prune_allows_are_no_question_for_who_said_destroy(world: World) -> None:
+    world.deliver(MANY)
+    said(world, "destroy", **everything())
+    assert world.live("ConfigMap/web/c0") is None
+    assert world.holds == {"destroyed"}
+
+
+def test_destroy_takes_terraform_along(world: World) -> None:
+    world.deliver(shop())
+    said(world, "destroy", **everything())
+    assert world.server.modules["network"].resources == {}
+    assert world.holds == {"destroyed"}
 
 
 # ---------------------------------------------------------------- strangers and nonsense
