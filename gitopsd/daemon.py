@@ -114,6 +114,7 @@ class App:
                     if fetched.head is not None and not host.stop.is_set():
                         host.attention(name).offer(fetched.head)
                         settled = worker.settle(fetched.head, sweep=True) is Rest.SETTLED and settled
+            host.require_record()
             return settled
 
     # ------------------------------------------------------------ run
@@ -135,6 +136,7 @@ class App:
             clockwork.stop()
             actors.stop()
             log.info("stopped")
+            host.require_record()
 
     @contextmanager
     def _assembled(self) -> Iterator[Host]:
@@ -161,6 +163,7 @@ class Host:
     ) -> None:
         self.config, self.clock, self.record, self.pipeline, self.board = config, clock, record, pipeline, board
         self.stop = Event()
+        self.lost: EnvironmentFault | None = None  # why the record can no longer be written, once it cannot
         self._probe = HttpProbe()
         self._attention: dict[str, StackAttention] = {}
 
@@ -179,7 +182,15 @@ class Host:
         return [Desk(s.name, self.pipeline, known.get(s.name, ()), owners) for s in self.config.sources]
 
     def look(self, desk: Desk) -> Fetched:
-        """Look at a source. What is wrong with it is shown and audited, also while no stack of it is known."""
+        """Look at a source. What is wrong with it is shown and audited, also while no stack of it is known. If the
+        process's record was taken away, it ends: nothing may be done that cannot be written down."""
+        try:
+            self.record.require_in_place()
+        except EnvironmentFault as fault:
+            log.error("ends without its record", error=str(fault))
+            self.lost = fault
+            self.end()
+            return Fetched(None, (), str(fault))
         fetched = desk.look()
         if self.board.source(desk.name, fetched.trouble):
             action, detail = ("hold", fetched.trouble) if fetched.trouble else ("release", "can be read again")
@@ -189,6 +200,17 @@ class Host:
             except EnvironmentFault as fault:  # the stacks are told all the same
                 log.error("not audited", source=desk.name, error=str(fault))
         return fetched
+
+    def end(self) -> None:
+        """Let everything come to its end at the next safe point."""
+        self.stop.set()
+        for attention in list(self._attention.values()):
+            attention.stop()
+
+    def require_record(self) -> None:
+        """Raise EnvironmentFault if that is why the process ended."""
+        if self.lost is not None:
+            raise self.lost
 
     def attention(self, stack: str) -> StackAttention:
         return self._attention[stack]
@@ -222,9 +244,7 @@ class Host:
         def stop(_number: int, _frame: FrameType | None) -> None:
             for sign in former:
                 signal.signal(sign, signal.SIG_DFL)
-            self.stop.set()
-            for attention in list(self._attention.values()):
-                attention.stop()
+            self.end()
 
         former = {sign: signal.signal(sign, stop) for sign in (signal.SIGTERM, signal.SIGINT)}
         try:

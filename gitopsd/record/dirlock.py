@@ -112,6 +112,34 @@ def owner(directory: Path) -> Owner | None:
         os.close(fd)
 
 
+class Anchor:
+    """Files of the directory that this process has open, and that must stay what they are. Whoever removes or replaces
+    the directory under us takes lock and record away: what is written then is kept nowhere."""
+
+    def __init__(self, *paths: Path) -> None:
+        self._files = {path: _identity(path) for path in paths}
+
+    def check(self) -> None:
+        """Raise EnvironmentFault if one of them is gone or another file. Costs a `stat` for each."""
+        for path, opened in self._files.items():
+            if _identity(path) != opened:
+                raise EnvironmentFault(
+                    Problem(
+                        "was removed or replaced while gitopsd has it open: nothing can be recorded any more",
+                        str(path),
+                        remedy="start gitopsd anew; what a stack needs is rebuilt from its cluster",
+                    )
+                )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _acquire(fd: int) -> bool:
     deadline = time.monotonic() + _PATIENCE
     while True:

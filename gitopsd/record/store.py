@@ -22,7 +22,7 @@ from gitopsd.model.run import Observation, RunRecord
 from gitopsd.record import queries
 from gitopsd.record.blobs import pack, printable, unpack
 from gitopsd.record.database import faults, open_for_writing, require_sound
-from gitopsd.record.dirlock import DirectoryLock
+from gitopsd.record.dirlock import LOCK_FILE, Anchor, DirectoryLock
 from gitopsd.record.inventory import Inventory
 from gitopsd.record.journal import AuditJournal
 from gitopsd.record.merge import KEEP_RUNS, mentioned_runs, touched, without_effect
@@ -50,6 +50,7 @@ class SqliteRecord:
             with faults(self._path):
                 self._db = _open(self._path)
                 try:
+                    self._anchor = Anchor(self._path, state_dir / LOCK_FILE)
                     self._journal = AuditJournal(self._db, state_dir, clock)
                 except BaseException:
                     self._db.close()
@@ -65,6 +66,11 @@ class SqliteRecord:
     @property
     def notices(self) -> tuple[str, ...]:
         return self._journal.notices
+
+    def require_in_place(self) -> None:
+        """Raise EnvironmentFault if the files of the record were removed or replaced under this process: it can only
+        end. Every transaction checks it, too."""
+        self._anchor.check()
 
     def close(self) -> None:
         """Give everything back; idempotent. Entries that are safe in the audit file leave the outbox."""
@@ -270,6 +276,7 @@ class SqliteRecord:
         """
         with self._lock, faults(self._path):
             self._states.clear()
+            self._anchor.check()
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 made = self._journal.chain(events)

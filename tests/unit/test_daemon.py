@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -269,3 +271,28 @@ def test_run_says_once_for_each_change_what_is_wrong_with_a_source(site: Site) -
     said = [e["event"] for e in logs if e.get("source") == "main" and e["event"].startswith("source")]
     assert said == ["source cannot be delivered", "source can be delivered again"]
     assert site.actions().count("hold") == 1
+
+
+def test_a_daemon_whose_state_directory_was_removed_does_nothing_more_and_ends(site: Site) -> None:
+    """What it did then would be on record nowhere, and its lock would keep nobody out."""
+    site.source.commit(files("1"))
+    clockwork = Inline()
+
+    def story() -> None:
+        try:
+            while site.value() != "1":
+                time.sleep(0.01)
+            writes.append(len(site.state.writes))
+            shutil.rmtree(site.host.state_dir)
+            site.source.commit(files("2"))
+        finally:
+            clockwork.work["poll main"]()
+
+    writes: list[int] = []
+    thread = threading.Thread(target=story)
+    clockwork.at_start = thread.start
+    with pytest.raises(EnvironmentFault, match="was removed or replaced while gitopsd has it open"):
+        site.app.run(cast(Clockwork, clockwork))
+    thread.join()
+    assert [len(site.state.writes)] == writes
+    assert site.value() == "1"

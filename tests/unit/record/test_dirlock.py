@@ -107,3 +107,21 @@ def test_what_root_makes_belongs_to_the_daemon(tmp_path: Path) -> None:
     os.close(open_ours(tmp_path / "state.db", os.O_RDWR, 0o600))
     made = (tmp_path / "state.db").stat()
     assert (made.st_uid, made.st_gid) == (65534, 65534)
+
+
+@pytest.mark.parametrize("name", ["state.db", LOCK_FILE])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_recorded_into_files_that_were_taken_away(tmp_path: Path, name: str, replaced: bool) -> None:
+    state_dir = tmp_path / "state"
+    record = open_record(state_dir, FakeClock())
+    record.require_in_place()
+    content = (state_dir / name).read_bytes()
+    (state_dir / name).rename(tmp_path / "away")
+    if replaced:
+        (state_dir / name).write_bytes(content)
+    for write in (record.require_in_place, lambda: record.audit([])):
+        with pytest.raises(EnvironmentFault, match=rf"{name}: was removed or replaced"):
+            write()
+    (tmp_path / "away").rename(state_dir / name)
+    record.require_in_place()
+    record.close()
