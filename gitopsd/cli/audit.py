@@ -138,14 +138,17 @@ def _verify(given: Namespace) -> int:
 
 
 def _heads(given: Namespace, directory: Path) -> tuple[dict[str, AuditHead], list[str]]:
-    """The newest entry that each parent in a cluster has seen, and the clusters that could not be asked.
+    """The newest entry that each parent in a cluster has seen, and the witnesses that are missing: clusters that could
+    not be asked, parents of stacks that ran.
 
     Which stacks to ask for is read from the log as well: somebody who cuts the log can empty the record, too.
     """
     from gitopsd.assembly import Clusters
 
     config = config_of(given)
-    stacks = {str(entry["stack"]) for entry in read_audit(directory) if entry.get("stack")}
+    entries = [entry for entry in read_audit(directory) if entry.get("stack")]
+    stacks = {str(entry["stack"]) for entry in entries}
+    silent = {str(entry["stack"]) for entry in entries if entry.get("run")}
     heads: dict[str, AuditHead] = {}
     unchecked: list[str] = []
     clusters = Clusters(config.clusters)
@@ -158,6 +161,9 @@ def _heads(given: Namespace, directory: Path) -> tuple[dict[str, AuditHead], lis
                 continue
             found = {stack: memory for stack, memory in memories if memory and memory.instance == config.instance}
             heads |= {f"the parent of stack {s} in cluster {name}": memory.audit for s, memory in found.items()}
+            silent -= found.keys()
     finally:
         clusters.close()
+    if not unchecked:
+        unchecked = [f"the parent of stack {stack}: no cluster has it any more" for stack in sorted(silent)]
     return heads, unchecked

@@ -35,7 +35,8 @@ class Parents:
     def load(self, stack: str) -> Memory | None:
         """What the parent says; None if there is none.
 
-        Raises NeedsPerson for a ConfigMap of that name which is not a parent, and for one that cannot be understood.
+        Raises NeedsPerson for a ConfigMap of that name which is not a parent, EnvironmentFault for one that cannot be
+        understood.
         """
         found = self._house.read(self._shelf, marks.parent_name(stack))
         return None if found is None else self._memory(stack, found)
@@ -117,16 +118,12 @@ class Parents:
             try:
                 values[field] = from_plain(hints[field], orjson.loads(data[key]))
             except (ValueError, TypeError, AttributeError, KeyError) as error:
-                raise self._broken(stack, key, f"cannot be understood ({error})") from error
+                raise self._broken(stack, key, "has been changed to what cannot be understood") from error
         return Memory(stack=stack, **values)
 
-    def _broken(self, stack: str, key: str, what: str) -> NeedsPerson:
-        return NeedsPerson(
-            Problem(
-                f"cluster {self._name}: ConfigMap {self._place(stack)}: its key {key!r} {what}",
-                remedy="put the former value back; without the ConfigMap the stack is deployed as new",
-            )
-        )
+    def _broken(self, stack: str, key: str, what: str) -> EnvironmentFault:
+        remedy = "put the former value back; without the ConfigMap the stack is deployed as new"
+        return self._connection.fault(f"ConfigMap {self._place(stack)}: its key {key!r} {what}", remedy=remedy)
 
     def _place(self, stack: str) -> str:
         return f"{self._shelf.namespace}/{marks.parent_name(stack)}"

@@ -717,7 +717,7 @@ def test_a_value_that_was_edited_by_hand_is_named(
         api.save_memory(memory("shop"))
         patch = json.dumps({"data": {key: value}})
         cluster.kubectl("patch", "configmap", "gitopsd-shop", "-n", home.namespace, "--type=merge", "-p", patch)
-        with pytest.raises(NeedsPerson, match=f"key '{key}' cannot be understood"):
+        with pytest.raises(EnvironmentFault, match=f"key '{key}' has been changed to what cannot be understood"):
             api.load_memory("shop")
 
 

@@ -298,6 +298,12 @@ def test_audit_verify_says_which_cluster_it_could_not_ask(host: Host, monkeypatc
     assert document["unchecked"] == ["cluster default: connection refused"]
 
 
+def test_audit_verify_says_that_a_parent_is_missing_as_a_witness(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = verify_against(host, monkeypatch, None)
+    assert document["ok"] is True
+    assert document["unchecked"] == ["the parent of stack website: no cluster has it any more"]
+
+
 def test_audit_verify_does_not_take_the_word_of_another_instance(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     foreign = memory(instance="stage", audit=AuditHead(9, "f" * 64))
     assert verify_against(host, monkeypatch, foreign)["ok"] is True

@@ -114,6 +114,18 @@ def test_what_we_wrote_ourselves_is_not_read_again(tmp_path: Path) -> None:
         assert [asked.method for asked in server.asked] == ["GET", "POST", "PUT", "PUT"]
 
 
+@pytest.mark.parametrize(("key", "value"), [("jobs", "5"), ("good", "[{]"), ("generation", '"many"')])
+def test_a_value_that_was_edited_by_hand_is_named_in_words_of_its_own(tmp_path: Path, key: str, value: str) -> None:
+    """It blocks the stack until it is mended: that it was another instance's would be another thing."""
+    etcd = Etcd()
+    with FakeServer(etcd) as server, connect(settings(kubeconfig(tmp_path / "k", server.url))) as api:
+        api.save_memory(MEMORY)
+        assert etcd.body is not None
+        etcd.store({**etcd.body, "data": {**etcd.body["data"], key: value}})
+        with pytest.raises(EnvironmentFault, match=rf"its key '{key}' has been changed .* \(put the former value back"):
+            api.load_memory("shop")
+
+
 def test_a_parent_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
     etcd = Etcd()
     with FakeServer(etcd) as server, connect(settings(kubeconfig(tmp_path / "k", server.url))) as api:
