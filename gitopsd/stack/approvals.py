@@ -12,6 +12,9 @@ from gitopsd.model.times import timestamp
 from gitopsd.stack.ledger import Ledger
 from gitopsd.stack.orders import SHORT, covers
 
+NAMED = 10
+"""Resources or objects of a question that a hold names."""
+
 
 class Approvals:
     """What one stack asks people, and what they answered. `approvers` says who may answer."""
@@ -95,10 +98,17 @@ class Approvals:
         """What is asked, of whom, how it is answered, and what no answer means."""
         stack, commit = self.ledger.stack, questions[0].commit
         name = f" {questions[0].approval.digest[:SHORT]}" if len(questions) == 1 else " --all"
-        what = "; ".join(q.approval.summary for q in questions)
+        what = "; ".join(_in_full(q.approval) for q in questions)
         end = _first_end(questions)
         fails = f"; without an answer until {end} it fails" if end else ""
         return f"commit {commit[:SHORT]}: {what}; {self.approvers} may say `gitopsd approve {stack}{name}`{fails}"
+
+
+def _in_full(approval: Approval) -> str:
+    """What is asked with what it is about by name: who answers has to see what goes."""
+    about = approval.details or tuple(map(str, approval.units))
+    more = f" and {len(about) - NAMED} more, which `gitopsd plan` lists" if len(about) > NAMED else ""
+    return f"{approval.summary} ({', '.join(about[:NAMED])}{more})" if about else approval.summary
 
 
 def _first_end(questions: Iterable[Question]) -> str:

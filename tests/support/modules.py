@@ -6,14 +6,17 @@ import base64
 import gzip
 import json
 import os
+import shutil
 import signal
 import stat
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from sandbox import terraform_environment
 from tests.support.moments import GOOD
 from tests.support.world import World, config_map, deployment, wait_until
 
@@ -116,6 +119,29 @@ class Shop:
         self.world.once()
         self.world.wait_good(commit)
         return commit
+
+    def by_hand(self, directory: Path, *arguments: str) -> str:
+        """What a person does with Terraform and the network's state, from a clone of his own and without gitopsd."""
+        code = directory / "infra"
+        if not code.exists():
+            shutil.copytree(self.world.clone / "infra" / "network", code)
+            place = {"secret_suffix": self.key, "namespace": SYSTEM, "config_path": str(self.world.kubeconfig)}
+            override = {"terraform": {"backend": {"kubernetes": place}}}
+            (code / "by_hand_override.tf.json").write_text(json.dumps(override))
+            self._run_by_hand(code, "init", "-input=false")
+        return self._run_by_hand(code, *arguments)
+
+    def _run_by_hand(self, code: Path, *arguments: str) -> str:
+        done = subprocess.run(
+            [self.host["binary"], *arguments],
+            cwd=code,
+            env=terraform_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     # ------------------------------------------------------------ witnesses
 
