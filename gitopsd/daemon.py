@@ -22,12 +22,8 @@ from gitopsd.config.host import HostConfig
 from gitopsd.control.peers import permitted_text
 from gitopsd.control.server import ControlServer
 from gitopsd.model.audit import AuditEvent
-from gitopsd.model.errors import EnvironmentFault, GitopsdError, UsageError
-from gitopsd.model.memory import Memory, StackState
-from gitopsd.model.plan import Plan
-from gitopsd.model.ports import Source
+from gitopsd.model.errors import EnvironmentFault
 from gitopsd.model.run import RunRecord
-from gitopsd.model.spec import StackSpec
 from gitopsd.model.status import DaemonInfo, Phase, Wanted
 from gitopsd.model.times import timestamp
 from gitopsd.probe import HttpProbe
@@ -37,6 +33,7 @@ from gitopsd.stack.attention import StackAttention
 from gitopsd.stack.desk import Desk, Fetched
 from gitopsd.stack.ledger import DAEMON, Ledger
 from gitopsd.stack.pipeline import Pipeline, Preview
+from gitopsd.stack.preview import Previewed, Previews
 from gitopsd.stack.reception import Reception
 from gitopsd.stack.worker import Rest, StackWorker
 from gitopsd.triggers.clockwork import SWEEP_EVERY, Clockwork
@@ -54,50 +51,18 @@ class App:
 
     # ------------------------------------------------------------ plan
 
-    def plan(
-        self, ref: str | None, stack: str | None = None, *, terraform: bool = False
-    ) -> Iterator[tuple[StackSpec, Plan | GitopsdError]]:
-        """What a reconcile of `ref` (default: the branch's head) would do now, for each stack. Writes nothing but the
-        mirror. The code of another `ref` is run by Terraform only if that is wanted (`terraform`). Raises GitopsdError
-        when not even the stacks can be read."""
-        preview = Preview(terraform=terraform or ref is None)
+    def plan(self, ref: str | None, stack: str | None = None, *, terraform: bool = False) -> Iterator[Previewed]:
+        """What a reconcile of `ref` (default: the branch's head) would do now, for each stack, and what is wrong with
+        sources. Writes nothing but the mirror. The code of another `ref` is run by Terraform only if that is wanted
+        (`terraform`)."""
+        how = Preview(terraform=terraform or ref is None)
         with ExitStack() as opened:
             scratch = Path(opened.enter_context(TemporaryDirectory(prefix="gitopsd-plan-")))
             record = opened.enter_context(read_record(self.config.state_dir))
             pipeline = opened.enter_context(make_pipeline(self.config, record, scratch=scratch))
+            previews = Previews(pipeline, record, self.config.instance, timestamp(self.clock.now()), how)
             for source in self.config.sources:
-                commit = self._commit(pipeline.source(source.name), ref)
-                for spec in pipeline.specs(source.name, commit):
-                    if stack in {None, spec.name}:
-                        yield spec, self._plan_one(pipeline, record.state(spec.name), spec, commit, preview)
-
-    def _commit(self, source: Source, ref: str | None) -> str:
-        try:
-            head = source.fetch()
-        except EnvironmentFault as fault:
-            known = source.head()
-            if known is None:
-                raise
-            log.warning("source not fetched; the last known commits are used", source=source.name, error=str(fault))
-            head = known
-        if ref is None:
-            return head
-        try:
-            return source.resolve(ref)
-        except UsageError:
-            return source.fetch_ref(ref)  # a branch that nobody delivers from is not in the mirror
-
-    def _plan_one(
-        self, pipeline: Pipeline, state: StackState | None, spec: StackSpec, commit: str, preview: Preview
-    ) -> Plan | GitopsdError:
-        try:
-            ask = pipeline.ask(spec.source, spec.name, commit)
-            known = state or StackState(Memory(spec.name, self.config.instance, spec.source))
-            planned = pipeline.plan(ask, known, at=timestamp(self.clock.now()), preview=preview)
-        except GitopsdError as error:
-            return error
-        planned.bench.discard()
-        return planned.plan
+                yield from previews.of(source.name, ref, stack)
 
     # ------------------------------------------------------------ once
 

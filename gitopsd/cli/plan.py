@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from gitopsd.cli.exits import DONE, FAILED, PENDING
 from gitopsd.cli.output import json_option, show
 from gitopsd.cli.place import config_of
 from gitopsd.model.errors import GitopsdError, Problem, UsageError
-from gitopsd.model.plan import Plan
-from gitopsd.model.spec import StackSpec
 from gitopsd.views.plan import StackPlan, pending, plan_document, plan_text
+
+if TYPE_CHECKING:
+    from gitopsd.stack.preview import Previewed
 
 EXAMPLE = """\
   gitopsd plan
@@ -35,18 +38,35 @@ def execute(given: Namespace) -> int:
     from gitopsd.logs import set_up_logs
 
     set_up_logs()
-    found = [_result(spec, plan) for spec, plan in App(config).plan(given.ref, given.stack, terraform=given.terraform)]
-    if given.stack and not found:
+    found = list(App(config).plan(given.ref, given.stack, terraform=given.terraform))
+    stacks, troubles = [f for f in found if f.stack], _troubles(found, given.stack)
+    if given.stack and not stacks and not troubles:
         problem = Problem(f"no source has a stack {given.stack!r} there", remedy="without --stack all are planned")
         raise UsageError(problem)
-    document = plan_document(found)
+    document = plan_document([_result(f) for f in stacks], [_result(f) for f in troubles])
     show(given, document, lambda plans, _now: plan_text(plans))
-    if any(stack["problems"] for stack in document["stacks"]):
+    if troubles or any(stack["problems"] for stack in document["stacks"]):
         return FAILED
     return PENDING if pending(document) else DONE
 
 
-def _result(spec: StackSpec, plan: Plan | GitopsdError) -> StackPlan:
-    if isinstance(plan, Plan):
-        return StackPlan(spec.name, spec.source, plan)
-    return StackPlan(spec.name, spec.source, problems=plan.problems or (Problem(str(plan)),))
+def _troubles(found: Sequence[Previewed], stack: str | None) -> list[Previewed]:
+    """What is wrong with sources. One that has not the --ref is none if another source has it, and one that has not the
+    --stack does not matter. Raises UsageError if no source has the --ref."""
+    troubles = [f for f in found if not f.stack and isinstance(f.result, GitopsdError)]
+    unknown = [f.result for f in troubles if isinstance(f.result, UsageError)]
+    planned = {f.source for f in found if f.stack}
+    if unknown and len(unknown) == len({f.source for f in found}):
+        raise unknown[0]
+    return [
+        f
+        for f in troubles
+        if not isinstance(f.result, UsageError) and (stack is None or not planned or f.source in planned)
+    ]
+
+
+def _result(found: Previewed) -> StackPlan:
+    if isinstance(found.result, GitopsdError):
+        problems = found.result.problems or (Problem(str(found.result)),)
+        return StackPlan(found.stack, found.source, problems=problems)
+    return StackPlan(found.stack, found.source, found.result)

@@ -45,13 +45,15 @@ class StackPlan:
     problems: tuple[Problem, ...] = ()
 
 
-def plan_document(results: Iterable[StackPlan]) -> dict[str, Any]:
-    """What `gitopsd plan --json` prints: for each stack the plan exactly as a run would carry it out."""
+def plan_document(results: Iterable[StackPlan], sources: Iterable[StackPlan] = ()) -> dict[str, Any]:
+    """What `gitopsd plan --json` prints: for each stack the plan exactly as a run would carry it out, and of `sources`
+    what is wrong with them as a whole: then their stacks may be missing, or planned for an older commit."""
     stacks = [
         {"name": r.stack, "source": r.source, "plan": to_plain(r.plan), "problems": [to_plain(p) for p in r.problems]}
         for r in results
     ]
-    return {"schema": SCHEMA, "stacks": stacks}
+    troubled = [{"name": r.source, "problems": [to_plain(p) for p in r.problems]} for r in sources]
+    return {"schema": SCHEMA, "sources": troubled, "stacks": stacks}
 
 
 def pending(document: Mapping[str, Any]) -> bool:
@@ -63,6 +65,9 @@ def pending(document: Mapping[str, Any]) -> bool:
 def plan_text(document: Mapping[str, Any]) -> Iterator[Block]:
     """The plans of all stacks for a person."""
     stacks: Sequence[Mapping[str, Any]] = document["stacks"]
+    for source in document.get("sources", ()):
+        for problem in source["problems"]:
+            yield line(bad(f"source {source['name']}: "), str(Problem(**problem)))
     if not stacks:
         yield line("There is no stack to plan.")
     for i, stack in enumerate(stacks):

@@ -20,7 +20,7 @@ import structlog
 from gitopsd import daemon
 from gitopsd.config.host import ClusterConfig, HostConfig, SourceConfig
 from gitopsd.daemon import App
-from gitopsd.model.errors import EnvironmentFault
+from gitopsd.model.errors import EnvironmentFault, GitopsdError
 from gitopsd.model.ids import UnitId
 from gitopsd.record.reader import open_reader
 from gitopsd.render import Renderer
@@ -106,7 +106,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     )
 
     @contextmanager
-    def pipeline(_config: HostConfig, record: Any) -> Iterator[Pipeline]:
+    def pipeline(_config: HostConfig, record: Any, *, scratch: Path | None = None) -> Iterator[Pipeline]:
         origins = {"main": Origin(source, "", "gitopsd.yaml")}
         yield Pipeline(
             origins,
@@ -296,3 +296,58 @@ def test_a_daemon_whose_state_directory_was_removed_does_nothing_more_and_ends(s
     thread.join()
     assert [len(site.state.writes)] == writes
     assert site.value() == "1"
+
+
+# ---------------------------------------------------------------- plan
+
+
+def planned(site: Site, ref: str | None = None) -> dict[tuple[str, str], list[str] | str]:
+    """By (source, stack): the actions of the plan, or why there is none."""
+    return {
+        (f.source, f.stack): str(f.result)
+        if isinstance(f.result, GitopsdError)
+        else [f"{c.action.value} {c.unit}" for c in f.result.changes()]
+        for f in site.app.plan(ref)
+    }
+
+
+def test_a_plan_sees_the_drift_that_the_next_reconcile_heals_and_writes_nothing(site: Site) -> None:
+    site.source.commit(files("1"))
+    site.app.once()
+    assert planned(site) == {("main", STACK): []}
+    site.cluster.edit(SETTINGS, lambda body: body["data"].update(a="by hand"))
+    writes = len(site.state.writes)
+    assert planned(site) == {("main", STACK): [f"update {SETTINGS}"]}
+    site.cluster.drop(SETTINGS)
+    assert planned(site) == {("main", STACK): [f"create {SETTINGS}"]}
+    assert len(site.state.writes) == writes
+
+
+def test_a_plan_says_of_a_delivered_stack_that_the_commit_no_longer_has_it(site: Site) -> None:
+    site.source.commit(files("1"))
+    site.app.once()
+    other = {path: text.replace(f"name: {STACK}", "name: other") for path, text in files("1").items()}
+    site.source.commit(other)
+    found = planned(site)
+    assert set(found) == {("main", "other"), ("main", STACK)}
+    assert f"has no stack '{STACK}' any more" in str(found["main", STACK])
+
+
+def test_a_plan_of_the_last_known_commit_says_that_there_may_be_a_newer_one(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> str:
+        raise EnvironmentFault("git.example does not answer")
+
+    site.source.commit(files("1"))
+    monkeypatch.setattr(site.source, "fetch", away)
+    found = planned(site)
+    assert found["main", ""] == "git.example does not answer"
+    assert found["main", STACK] == ["create Namespace/web", f"create {SETTINGS}"]
+
+
+def test_a_plan_of_a_broken_stack_file_tells_the_line(site: Site) -> None:
+    site.source.commit(TYPO)
+    found = planned(site)
+    assert list(found) == [("main", "")]
+    assert "gitopsd.yaml:" in str(found["main", ""])

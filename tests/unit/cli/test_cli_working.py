@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from gitopsd.model.errors import CommitError, GitopsdError, Problem
+from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, Problem, UsageError
 from gitopsd.model.plan import Plan
-from gitopsd.model.spec import StackSpec
+from gitopsd.stack.preview import Previewed
 from tests.unit.cli.conftest import Host, synced
 from tests.unit.views.samples import BAD, plan
 
-SPEC = StackSpec("website", "main", "gitopsd.yaml", ())
 EMPTY = Plan("website", BAD, "digest-b")
 
 
@@ -25,10 +24,12 @@ class App:
 
     def __init__(self, answers: list[Plan | GitopsdError], *, settled: bool = True) -> None:
         self.answers, self.settled, self.asked = answers, settled, list[Any]()
+        self.troubles: dict[str, GitopsdError] = {}
 
-    def plan(self, ref: str | None, stack: str | None) -> Iterator[tuple[StackSpec, Plan | GitopsdError]]:
+    def plan(self, ref: str | None, stack: str | None, *, terraform: bool = False) -> Iterator[Previewed]:
         self.asked.append((ref, stack))
-        return iter([(SPEC, answer) for answer in self.answers if stack in {None, "website"}])
+        found = [Previewed("main", "website", answer) for answer in self.answers if stack in {None, "website"}]
+        return iter([*found, *(Previewed(source, "", error) for source, error in self.troubles.items())])
 
     def once(self) -> bool:
         self.asked.append("once")
@@ -77,6 +78,29 @@ def test_plan_prints_the_plan_and_every_problem(host: Host, install: Any) -> Non
     assert first["plan"]["commit"] == BAD
     assert second["plan"] is None
     assert [problem["line"] for problem in second["problems"]] == [3, 4]
+
+
+def test_plan_shows_what_is_wrong_with_a_source_beside_the_plans_of_others(host: Host, install: Any) -> None:
+    app = install(App([plan()]))
+    app.troubles = {"other": EnvironmentFault("git.example does not answer")}
+    answer = host.gitopsd("plan")
+    assert answer.code == 1
+    assert "source other: git.example does not answer" in answer.out
+    assert "spec.replicas: 2 -> 3" in answer.out
+    document = json.loads(host.gitopsd("plan", "--json").out)
+    assert [(s["name"], s["problems"][0]["message"]) for s in document["sources"]] == [
+        ("other", "git.example does not answer")
+    ]
+    assert host.gitopsd("plan", "--stack", "website").code == 2, "the other source has nothing to do with it"
+
+
+def test_plan_of_a_ref_is_of_those_sources_that_have_it(host: Host, install: Any) -> None:
+    app = install(App([plan()]))
+    app.troubles = {"other": UsageError("source other has no branch or tag feature")}
+    assert host.gitopsd("plan", "--ref", "feature").code == 2
+    app.answers = []
+    answer = host.gitopsd("plan", "--ref", "feature")
+    assert (answer.code, answer.out) == (64, "")
 
 
 def test_plan_of_a_stack_that_no_source_has(host: Host, install: Any) -> None:

@@ -134,7 +134,14 @@ def test_document_has_every_field_of_the_contract() -> None:
     }
     assert stack["units"]["unknown"] == 1, "tracked, but nobody has looked at it"
     assert stack["holds"] == [
-        {"reason": "quarantined", "since": at(5), "by": "gitopsd", "detail": "detail of quarantined"}
+        {
+            "reason": "quarantined",
+            "since": at(5),
+            "by": "gitopsd",
+            "detail": "detail of quarantined",
+            "until": "",
+            "now": False,
+        }
     ]
     assert stack["next"] == "gitopsd show website-2"
 
