@@ -10,6 +10,7 @@ from gitopsd.model.codec import to_plain
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Health
 from gitopsd.model.memory import Good, Hold, HoldReason, Memory
+from gitopsd.model.orders import Question
 from gitopsd.model.plan import Postponed
 from gitopsd.model.run import RunKind
 from gitopsd.model.status import DaemonInfo, Phase, SourceFacts, StackFacts
@@ -65,6 +66,7 @@ def stack_status(facts: StackFacts) -> dict[str, Any]:
         "lastRun": run_summary(facts.last) if facts.last else None,
         "units": _counts(facts),
         "holds": [to_plain(hold) for hold in _holds(facts)],
+        "asks": [_question(facts.name, q) for q in (facts.state.questions if facts.state else ())],
         "attention": list(_attention(facts)),
         "quarantine": [to_plain(q) for q in memory.quarantine] if memory else [],
         "pendingPrune": [to_plain(item) for item in _postponed(facts)],
@@ -87,8 +89,23 @@ def status_document(
 
 
 def newest_good(memory: Memory | None) -> Good | None:
-    """The rollback target of a stack, if it ever had a good run."""
-    return memory.good[0] if memory and memory.good else None
+    """The good revision that is live: the newest one, or an older one that a person went back to."""
+    return memory.live if memory else None
+
+
+def _question(stack: str, question: Question) -> dict[str, Any]:
+    """What waits for a person, since when and until when, and the commands that answer it."""
+    digest = question.approval.digest
+    return {
+        "digest": digest,
+        "summary": question.approval.summary,
+        "details": list(question.approval.details) or [f"delete {unit}" for unit in question.approval.units],
+        "commit": question.commit,
+        "since": question.since,
+        "until": question.until,
+        "approve": f"gitopsd approve {stack} {digest[:12]}",
+        "reject": f"gitopsd reject {stack} {digest[:12]}",
+    }
 
 
 def _holds(facts: StackFacts) -> tuple[Hold, ...]:

@@ -103,6 +103,12 @@ def _details(stack: Mapping[str, Any], now: datetime) -> Iterator[Block]:
         yield line(stack["message"], indent=2)
     for hold in holds:
         yield line(warn(f"hold {hold['reason']}"), f" ({ago(hold['since'], now)}): {hold['detail']}", indent=2)
+    for asked in stack.get("asks", ()):
+        yield line(f"{asked['approve']}, or reject:", indent=4)
+        shown = asked["details"][:SHOWN]
+        yield from (line(dim(detail), indent=6) for detail in shown)
+        if len(asked["details"]) > SHOWN:
+            yield line(dim(f"and {len(asked['details']) - SHOWN} more; all with --json"), indent=6)
     yield from _attention(stack["attention"], now)
     for item in stack.get("pendingPrune", ()):
         since = f" ({ago(item['since'], now)})" if item["since"] else ""
