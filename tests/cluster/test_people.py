@@ -182,8 +182,8 @@ def test_at_once_stops_a_run_and_destroy_ends_it_all(world: World, namespace: st
         assert world.run("destroy", world.stack).returncode == 1
         world.gitopsd("destroy", world.stack, "--yes", world.stack)
         wait_until(lambda: world.holds() == {"destroyed"}, "everything of it is gone")
-        assert world.data(namespace, "settings") is None
-        assert world.get("deployment", "web", "-n", namespace) is None
+        wait_until(lambda: world.data(namespace, "settings") is None, "the ConfigMap is gone")
+        wait_until(lambda: world.get("deployment", "web", "-n", namespace) is None, "the Deployment is gone")
 
 
 def test_a_client_without_a_daemon_is_told_what_to_do(world: World) -> None:
