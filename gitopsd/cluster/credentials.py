@@ -110,7 +110,10 @@ class Credentials:
 
         configuration = Configuration()
         try:
-            merged = KubeConfigMerger(self._files())  # type: ignore[no-untyped-call]
+            files = self._files()
+            self._refuse_others(files)
+            merged = KubeConfigMerger(files)  # type: ignore[no-untyped-call]
+            self._refuse_context(merged.config)
             loader = KubeConfigLoader(  # type: ignore[no-untyped-call]
                 merged.config,
                 active_context=self._settings.context or None,
@@ -132,6 +135,20 @@ class Credentials:
             # The library only logs why a plugin failed and would go on as an anonymous user.
             raise self._fault(f"the credential plugin of user {user!r} gave no credential", "run it by hand to see why")
         return session
+
+    def _refuse_others(self, files: str) -> None:
+        """Raise ConfigurationError for a file that is no kubeconfig: the library would fail in words of its own."""
+        for path in (Path(part) for part in files.split(os.pathsep) if part):
+            value = yaml.safe_load(path.read_bytes()) if path.is_file() else {}
+            if not isinstance(value, dict):
+                raise self._wrong(f"{path} is none: a mapping with clusters, users and contexts is expected")
+
+    def _refuse_context(self, config: Any) -> None:
+        names = [str(context["name"]) for context in config.safe_get("contexts") or () if context.safe_get("name")]
+        wanted = self._settings.context
+        if wanted and wanted not in names:
+            known = f"it has: {', '.join(sorted(names))}" if names else "it has none"
+            raise self._wrong(f"has no context {wanted!r}", f"name one that it has; {known}")
 
     def _files(self) -> str:
         if self._settings.kubeconfig is not None:

@@ -117,7 +117,8 @@ class _Executor:
     def _wave(self, wave: Wave, later: set[str]) -> None:
         changes = changes_of(wave)
         log.info("wave", run=self.session.run, wave=wave_text(wave.order), changes=len(changes))
-        self.session.progress(f"{wave_text(wave.order)}: {len(changes)} changes")
+        amount = "1 change" if len(changes) == 1 else f"{len(changes)} changes"
+        self.session.progress(f"{wave_text(wave.order)}: {amount}")
         self._intend(changes)
         for layer in wave.layers:
             self._refine(layer)

@@ -68,7 +68,9 @@ def prepare(directory: Path) -> None:
             directory.chmod(0o700)
             return
     except OSError as error:
-        raise EnvironmentFault(Problem(f"cannot be used: {error.strerror}", str(directory))) from error
+        remedy = "name a directory that the user of gitopsd may write, or one that it can make"
+        problem = Problem(f"cannot be used: {error.strerror}", str(directory), field="stateDir", remedy=remedy)
+        raise EnvironmentFault(problem) from error
     raise EnvironmentFault(
         Problem(
             "is open to other users and holds files that are not gitopsd's, or belongs to somebody else",

@@ -160,13 +160,15 @@ class Runner:
             if c.action is not Action.CREATE and c.unit not in dirty and not c.unit.is_terraform
         ]
         gating = [u for u in there if gates(u.group, u.kind, session.units[u].options.gate, session.units[u].manifest)]
-        found = {u: seen for u, seen in look(session, gating).items() if seen.health is Health.DEGRADED}
+        found: dict[Subject, Assessment] = {
+            u: seen for u, seen in look(session, gating).items() if seen.health is Health.DEGRADED
+        }
         kept: set[Subject] = {*dirty, *_checks(session.spec, {d.component for d in marks})}
         earlier = {s: seen for s, seen in self._excused.items() if s in kept}
         self._excused = {**earlier, **found, **self._failing_checks(session, plan)}
         return self._excused
 
-    def _failing_checks(self, session: Session, plan: Plan) -> dict[HttpCheck, Assessment]:
+    def _failing_checks(self, session: Session, plan: Plan) -> dict[Subject, Assessment]:
         """Checks that fail now, of components that were delivered before and that no run has left half done. The first
         delivery is what has to make its checks good."""
         delivered = {b.component for b in self.ledger.record.baselines(self.ledger.stack).values()}

@@ -287,8 +287,16 @@ def test_no_kubeconfig_is_named_and_none_is_there(monkeypatch: pytest.MonkeyPatc
 
 def test_a_context_that_the_kubeconfig_does_not_have(tmp_path: Path) -> None:
     path = kubeconfig(tmp_path / "kubeconfig", "https://127.0.0.1:1")
-    with pytest.raises(ConfigurationError, match="nowhere"):
+    with pytest.raises(ConfigurationError, match=r"the kubeconfig has no context 'nowhere' \(.*; it has: \w+"):
         Connection(ClusterSettings("default", path, context="nowhere"), QUICK, 4)
+
+
+@pytest.mark.parametrize("text", ["a-host-name\n", "- a\n", "5\n"])
+def test_a_file_that_is_no_kubeconfig_is_told_in_words_of_our_own(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "hostname"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"hostname is none: a mapping with clusters, users and contexts"):
+        Connection(settings(path), QUICK, 4)
 
 
 def test_a_missing_kubeconfig(tmp_path: Path) -> None:
