@@ -12,7 +12,8 @@ from gitopsd.execution.clocks import GateClocks
 from gitopsd.execution.sweep import due, survey, suspicious
 from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson, Problem
 from gitopsd.model.ids import UnitId, clusters_of
-from gitopsd.model.memory import HoldReason, StackState
+from gitopsd.model.memory import HoldReason, Quarantined, StackState
+from gitopsd.model.modules import ResourceAction, ResourceChange
 from gitopsd.model.orders import PRUNE_GRANT
 from gitopsd.model.plan import Approval, Change, Plan
 from gitopsd.model.ports import Probe
@@ -36,6 +37,9 @@ from gitopsd.stack.tracked import Tracked
 from gitopsd.stack.verdicts import Verdicts
 
 log = structlog.get_logger("gitopsd.stack")
+
+NEWER = "; the newest commit "
+"""Where a hold's text goes on about a commit that came after what it is about."""
 
 __all__ = ["Rest", "StackWorker"]
 
@@ -230,12 +234,15 @@ class StackWorker:
         return SETTLED
 
     def _hold_text(self, reason: HoldReason, ask: Ask) -> str:
+        bad = self.ledger.memory.quarantined(ask.digest)
+        asks = f"commit {ask.commit[:12]} asks what failed in run {bad.run}: " if bad else ""
         if reason is HoldReason.QUARANTINED:
-            bad = self.ledger.memory.quarantined(ask.digest)
             why = f"{bad.unit}: {bad.reason}" if bad and bad.unit else bad.reason if bad else ""
-            return f"commit {ask.commit[:12]} asks what failed in run {bad.run if bad else ''}: {why}; push a fix"
+            return f"{asks}{why}; push a fix"
         old = next((h for h in self.ledger.memory.holds if h.reason is reason), None)
-        return old.detail if old else "the run failed and `onFailure: hold` leaves it as it is; push a fix"
+        text = old.detail if old else "the run failed and `onFailure: hold` leaves it as it is; push a fix"
+        text = text.partition(NEWER)[0]
+        return f"{text}{NEWER}{ask.commit[:12]} asks what failed before, in run {bad.run}" if _elsewhere(bad, text) else text
 
     # ------------------------------------------------------------ deploy
 
@@ -302,7 +309,7 @@ class StackWorker:
             self.verdicts.remember(remember.settled(self.ledger.memory), spec, clean=True)
             self.ledger.record.clean(self.name, [d.unit for d in self.ledger.state.dirty])
         elif ended.run.verdict is Verdict.FAILED:
-            return self._cannot_roll_back(ask, f"run {ended.run.id}: {ended.run.reason}")
+            return self._cannot_roll_back(ask, f"run {ended.run.id}: {ended.run.why}")
         return self._after(ended)
 
     def _rollback_asks(self, ask: Ask, missing: Sequence[Approval]) -> Next:
@@ -400,8 +407,8 @@ class StackWorker:
     def _sweep(self) -> None:
         """Find units whose live state may not be what was applied, and look at everybody's health."""
         state = self.ledger.state
-        waits = any(state.memory.held(reason) for reason in (HoldReason.ROLLBACK_FAILED, HoldReason.SUSPENDED))
-        if state.dirty and not waits:
+        waits = {HoldReason.ROLLBACK_FAILED, HoldReason.FAILED, HoldReason.SUSPENDED}
+        if state.dirty and not any(hold.reason in waits for hold in state.memory.holds):
             return
         try:
             target = self.target.ask()
@@ -415,6 +422,7 @@ class StackWorker:
         clusters = self.pipeline.clusters(clusters_of(baselines) | set(target.spec.clusters))
         applysets = self.pipeline.applysets(self.name, clusters)
         self.ledger.tend_parents(clusters)
+        self.verdicts.reopen(target, self.runner.probe)
         now = self.ledger.clock.now()
         modules = due(baselines, desired.modules, now, self.pipeline.terraform.drift_interval)
         self._suspects = (suspicious(clusters, applysets, baselines) | modules) - {d.unit for d in state.dirty}
@@ -458,6 +466,11 @@ class StackWorker:
         return RETRY if ended.run.verdict is Verdict.HELD else AGAIN
 
 
+def _elsewhere(bad: Quarantined | None, text: str) -> bool:
+    """Whether what is asked for failed in another run than the one that a text is about."""
+    return bad is not None and f"run {bad.run}" not in text
+
+
 def drift_of(plan: Plan) -> dict[UnitId, str]:
     """For each drifted unit, what differs, in a few words; of a Secret no values."""
     return {c.unit: _difference(c) for c in plan.applies()}
@@ -475,8 +488,16 @@ def modules_of(units: Iterable[UnitId]) -> set[UnitId]:
 
 def _difference(change: Change) -> str:
     if change.unit.is_terraform:
-        fields = [f"{r.address}{f'.{r.diff[0].path}' if len(r.diff) == 1 else ''}" for r in change.resources]
+        fields = [text for resource in change.resources for text in _resource(resource)]
         return ", ".join(fields) or change.deferred or ", ".join(f"output {f.path}" for f in change.diff)
     if not change.live_uid:
         return "it is gone"
     return ", ".join(f.path for f in change.diff) or "its fields are owned by others"
+
+
+def _resource(resource: ResourceChange) -> list[str]:
+    """What of a resource is not as it should be, by attribute."""
+    if resource.action is ResourceAction.CREATE:
+        return [f"{resource.address} is gone"]
+    known = [f.path for f in resource.diff if not f.unknown]  # the others only follow
+    return [f"{resource.address}.{path}" for path in known] or [resource.address]
