@@ -91,3 +91,8 @@ class RunRecord:
     observations: tuple[Observation, ...] = ()
     leftovers: tuple[Leftover, ...] = ()
     suspects: tuple[str, ...] = ()
+
+    @property
+    def why(self) -> str:
+        """The reason with the unit that it is about, if it is about one."""
+        return f"{self.failing}: {self.reason}" if self.failing is not None else self.reason

@@ -55,7 +55,7 @@ class Detours:
             memory = remember.at_pin(ledger.memory, pin_hold(pin, ledger.stack))
             self._found_good(memory, target)
         elif ended.run.verdict is Verdict.FAILED:
-            return self._not_gone_back(f"run {ended.run.id}: {ended.run.reason}")
+            return self._not_gone_back(f"run {ended.run.id}: {ended.run.why}")
         return self.after(ended)
 
     def _found_good(self, memory: Memory, ask: Ask) -> None:
@@ -95,7 +95,7 @@ class Detours:
             hold = Hold(HoldReason.DESTROYED, ledger.now(), destruction.by, f"{text}; {lifts}")
             self._found_good(remember.destroyed(ledger.memory, hold), ask)
         elif ended.run.verdict is Verdict.FAILED:
-            return self._not_destroyed(f"run {ended.run.id}: {ended.run.reason}")
+            return self._not_destroyed(f"run {ended.run.id}: {ended.run.why}")
         return self.after(ended)
 
     def _not_destroyed(self, detail: str) -> Next:

@@ -64,7 +64,9 @@ class Facts:
         with self._lock:
             # What nobody has looked at since the start was healthy when its run was called good.
             unseen = UnitHealth(Assessment(Health.HEALTHY, "good when last gated"))
-            health = {u: self._health.get(u, unseen) for u in tracked}
+            touched = UnitHealth(Assessment(Health.UNKNOWN, "not looked at since it was touched"))
+            dirty = {d.unit for d in state.dirty} if state else set()
+            health = {u: self._health.get(u, touched if u in dirty else unseen) for u in tracked}
             drifted = {u: d for u, d in self._drifted.items() if u in tracked}
         return StackFacts(
             name=stack,

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import structlog
 
+from gitopsd.execution.clocks import SETTLED
 from gitopsd.model.audit import Actor, ActorKind, AuditEvent
 from gitopsd.model.errors import CommitError, NeedsPerson
 from gitopsd.model.memory import Attempt, Good, HoldReason, Memory, Quarantined
+from gitopsd.model.ports import Probe
 from gitopsd.model.run import RunKind, RunRecord, Verdict
 from gitopsd.model.spec import OnFailure, StackSpec
 from gitopsd.model.units import Revision
@@ -105,8 +107,26 @@ class Verdicts:
         self.remember(remember.failed(memory, found, back), ask.spec, [event])
         if self.ledger.state.dirty and back is None:
             self.ledger.hold(
-                HoldReason.FAILED, f"run {run.id} failed and is left as it is (onFailure: hold): {run.reason}"
+                HoldReason.FAILED, f"run {run.id} failed and is left as it is (onFailure: hold): {run.why}"
             )
+
+    def reopen(self, ask: Ask, probe: Probe) -> None:
+        """Let a rollback go on that failed for checks alone, all of which are good by now: what it asks for is live.
+        `ask` is the good revision."""
+        memory, record = self.ledger.memory, self.ledger.record
+        if memory.held(HoldReason.ROLLBACK_FAILED) is None or memory.pin is not None or memory.destruction is not None:
+            return
+        last = next((r for r in record.runs(self.ledger.stack, limit=1)), None)
+        whole = record.run(last.id) if last is not None else None
+        if whole is None or whole.kind is not RunKind.ROLLBACK or whole.failing is not None or whole.leftovers:
+            return
+        checks = [check for component in ask.spec.components for check in component.gate.checks]
+        if not checks or any(probe(check).health not in SETTLED for check in checks):
+            return
+        log.info("the checks of the rollback are good by now", stack=self.ledger.stack, run=whole.id)
+        self.ledger.lift(HoldReason.ROLLBACK_FAILED)
+        back = Attempt(whole.undoes, RunKind.ROLLBACK, ask.commit, ask.digest, self.ledger.now())
+        self.remember(replace(self.ledger.memory, attempting=back), ask.spec)
 
     def suspected(self, ask: Ask) -> tuple[str, ...]:
         """The commits that came since the good one: what broke is in one of them."""

@@ -12,7 +12,7 @@ from gitopsd.execution.clocks import GateClocks
 from gitopsd.execution.sweep import due, survey, suspicious
 from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson, Problem
 from gitopsd.model.ids import UnitId, clusters_of
-from gitopsd.model.memory import HoldReason, Quarantined, StackState
+from gitopsd.model.memory import HoldReason, StackState
 from gitopsd.model.modules import ResourceAction, ResourceChange
 from gitopsd.model.orders import PRUNE_GRANT
 from gitopsd.model.plan import Approval, Change, Plan
@@ -234,15 +234,17 @@ class StackWorker:
         return SETTLED
 
     def _hold_text(self, reason: HoldReason, ask: Ask) -> str:
-        bad = self.ledger.memory.quarantined(ask.digest)
-        asks = f"commit {ask.commit[:12]} asks what failed in run {bad.run}: " if bad else ""
+        memory = self.ledger.memory
+        bad = memory.quarantined(ask.digest)
         if reason is HoldReason.QUARANTINED:
             why = f"{bad.unit}: {bad.reason}" if bad and bad.unit else bad.reason if bad else ""
-            return f"{asks}{why}; push a fix"
-        old = next((h for h in self.ledger.memory.holds if h.reason is reason), None)
+            return f"commit {ask.commit[:12]} asks what failed in run {bad.run if bad else ''}: {why}; push a fix"
+        old = memory.held(reason)
         text = old.detail if old else "the run failed and `onFailure: hold` leaves it as it is; push a fix"
         text = text.partition(NEWER)[0]
-        return f"{text}{NEWER}{ask.commit[:12]} asks what failed before, in run {bad.run}" if _elsewhere(bad, text) else text
+        if bad is None or bad == memory.quarantine[0]:  # that one the text is about
+            return text
+        return f"{text}{NEWER}{ask.commit[:12]} asks what failed before, in run {bad.run}"
 
     # ------------------------------------------------------------ deploy
 
@@ -464,11 +466,6 @@ class StackWorker:
         if ended.interrupt is not None:
             return STOPPED if ended.interrupt.stops else AGAIN
         return RETRY if ended.run.verdict is Verdict.HELD else AGAIN
-
-
-def _elsewhere(bad: Quarantined | None, text: str) -> bool:
-    """Whether what is asked for failed in another run than the one that a text is about."""
-    return bad is not None and f"run {bad.run}" not in text
 
 
 def drift_of(plan: Plan) -> dict[UnitId, str]:

@@ -332,3 +332,56 @@ def test_a_commit_that_breaks_a_check_is_taken_back(world: World) -> None:
     world.deliver(checked("2"))
     assert world.verdicts[-2:] == [("deploy", "failed"), ("rollback", "good")]
     assert URL in world.runs[-2].reason
+
+
+def test_a_rollback_that_failed_at_a_check_alone_ends_when_the_check_is_good(world: World) -> None:
+    world.deliver(checked("1"))
+    broken = [False]
+
+    def follow(_write: int) -> None:
+        settings = world.live("ConfigMap/web/settings")
+        broken[0] = broken[0] or bool(settings and settings["data"]["mode"] == "2")
+        world.checks[URL] = Health.PROGRESSING if broken[0] else Health.HEALTHY
+
+    world.effects.after_write = follow
+    world.deliver(checked("2"))
+    assert world.verdicts[-2:] == [("deploy", "failed"), ("rollback", "failed")]
+    world.settle(sweep=True)
+    assert world.holds == {"rollback-failed"}
+    world.effects.after_write = lambda _write: None
+    world.checks[URL] = Health.HEALTHY
+    world.settle(sweep=True)
+    assert world.verdicts[-1] == ("rollback", "good")
+    assert world.holds == {"quarantined"}
+    assert world.state.dirty == ()
+
+
+# ---------------------------------------------------------------- what holds and health say
+
+
+def test_a_hold_after_a_failure_names_the_unit_and_what_else_has_failed_before(world: World) -> None:
+    world.deliver(BASE_APP)
+    world.deliver(commit({"apps": [space(), app(tag="pull-error")]}, onFailure="hold"))
+    (hold,) = [h for h in world.state.memory.holds if h.reason.value == "failed"]
+    assert "Deployment.apps/web/app: ImagePullBackOff" in hold.detail
+    world.deliver(commit({"apps": [space(), app(tag="crash-loop")]}, onFailure="hold"))
+    again = world.deliver(commit({"apps": [space(), app(tag="pull-error")]}, onFailure="hold"))
+    for _ in range(2):
+        (hold,) = [h for h in world.state.memory.holds if h.reason.value == "failed"]
+        assert "CrashLoopBackOff" in hold.detail
+        assert hold.detail.endswith(f"; the newest commit {again[:12]} asks what failed before, in run shop-2")
+        world.settle(sweep=True)
+
+
+def test_a_stack_that_is_left_broken_shows_how_its_units_are(world: World) -> None:
+    world.deliver(BASE_APP)
+    world.deliver(commit({"apps": [space(), app(tag="never-ready")]}, gate={"timeout": "30s"}, onFailure="hold"))
+    world.restart()
+    facts = world.worker.facts
+    unit = UnitId.parse("Deployment.apps/web/app")
+    assert facts.snapshot().health[unit].assessment.health is Health.UNKNOWN
+    world.settle(sweep=True)
+    assert facts.snapshot().health[unit].assessment.health is Health.PROGRESSING
+
+
+BASE_APP = commit({"apps": [space(), app()]}, onFailure="hold")
