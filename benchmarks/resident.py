@@ -23,9 +23,9 @@ class Bell(Clockwork):
 
     def __init__(self) -> None:
         super().__init__()
-        self._works: dict[str, Callable[[], None]] = {}
+        self._works: dict[str, Callable[[], object]] = {}
 
-    def every(self, seconds: float, work: Callable[[], None], *, name: str, at_once: bool = True) -> None:  # noqa: ARG002
+    def every(self, seconds: float, work: Callable[[], object], *, name: str, at_once: bool = True) -> None:  # noqa: ARG002
         self._works[name] = work
 
     def start(self) -> None:

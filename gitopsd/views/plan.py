@@ -120,7 +120,7 @@ def _change(change: Mapping[str, Any]) -> Iterator[Block]:
     yield line(head, f" {change['unit']}", dim(_place(change["origin"])), indent=4)
     notes = [
         (change["reason"], "why"),
-        (change["deferred"].removeprefix("known "), "known"),
+        _deferred(change["deferred"]),
         (change["adopted_from"], "taken over from"),
         (", ".join(change["overrides"]), "overrides fields of"),
         *((warning, "warning") for warning in change["warnings"]),
@@ -132,6 +132,12 @@ def _change(change: Mapping[str, Any]) -> Iterator[Block]:
         yield from _field(field)
     for resource in change["resources"]:
         yield from _resource(resource)
+
+
+def _deferred(reason: str) -> tuple[str, str]:
+    """(why, title) of what is not known yet."""
+    title = "known after apply of"
+    return (reason.removeprefix(f"{title} "), title) if reason.startswith(title) else (reason, "known after apply")
 
 
 def _resource(resource: Mapping[str, Any]) -> Iterator[Block]:

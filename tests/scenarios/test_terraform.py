@@ -137,7 +137,7 @@ def test_what_took_an_output_that_came_back_otherwise_follows(world: World) -> N
         network = code({"host": "${sim.db.id}"}, db={"kind": kind, "frozen": ["kind"]})
         store = code({}, bucket={"owner": "${var.host}"})
         objects = {"base": [space(), config("settings", {"host": "${host}"})], "apps": [app(tag=tag)]}
-        more = {
+        more: dict[str, dict[str, Any]] = {
             "network": {"approval": "never"},
             "store": {"wave": 20, "terraform": {"varsFrom": [{"terraform": "network.host"}]}},
             "base": {"values": {"host": {"terraform": "network.host"}}},

@@ -85,10 +85,13 @@ def answered(world: World, answer: bool | None) -> None:
 class Both(Watcher):
     """Checks Terraform's states, too."""
 
+    def check(self) -> None:
+        self.world.effects.before_call = lambda _number, _verb, _unit: None  # faults spoil a history, not its end
+        super().check()
+
     def is_live(self, ask: Ask | None) -> None:
         super().is_live(ask)
         world = self.world
-        world.effects.before_call = lambda _number, _verb, _unit: None  # faults spoil a history, not a look at its end
         wanted = world.pipeline.desired_now(ask).modules if ask else {}
         left = {p.unit for p in world.state.postponed} | self.listed
         tracked = {u for u in world.sqlite.baselines(STACK) if u.is_terraform}
