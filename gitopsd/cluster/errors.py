@@ -78,6 +78,14 @@ class Trouble(Enum):
     TRANSIENT = auto()
 
 
+_GOT = re.compile(
+    r"expected (?P<wanted>\w+)(?: \([^)]*\))?, got &value\.valueUnstructured\{Value:(?P<value>.*?)\}(?=$| \.\w)"
+)
+"""What was found where something else has to be, as Go prints the value."""
+
+_NEXT = re.compile(r" (?=\.[A-Za-z_][^\s:]*: )")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
+
 _PREAMBLE = re.compile(r"failed to [a-z ]+ \([^()]*\): ")
 """How the server introduces a schema error: with the object's name again, and words about its own machinery."""
 
@@ -129,8 +137,27 @@ def readable(refusal: Refusal) -> str:
         named = [f for f in refusal.fields if f not in text]
         text = f"{', '.join(named)}: {text}" if named else text
     else:
-        text = _PREAMBLE.sub("", " ".join(refusal.message.split()))
+        text = _typed(_PREAMBLE.sub("", " ".join(refusal.message.split())))
     return _shorten(text or f"HTTP {refusal.code}" + (f" {refusal.reason}" if refusal.reason else ""), LONGEST)
+
+
+def _typed(text: str) -> str:
+    """The errors of a schema check one by one, with what was found in the words of YAML instead of Go's."""
+    told = _GOT.sub(lambda found: _found(found["wanted"], found["value"]), text)
+    return _NEXT.sub("; ", told.removeprefix("errors: ")) if told != text else told
+
+
+def _found(wanted: str, value: str) -> str:
+    """Values are not repeated: what kind of value it is tells enough."""
+    kinds = {"string": "text", "numeric": "a number", "map": "a mapping", "list": "a list"}
+    if value in {"true", "false"}:
+        kind = "true or false"
+    elif _NUMBER.fullmatch(value):
+        kind = "a number"
+    else:
+        kind = "a mapping" if value.startswith("map[") else "a list" if value.startswith("[") else "text"
+    quotes = " (put it in quotes)" if wanted == "string" and kind in {"true or false", "a number"} else ""
+    return f"expected {kinds.get(wanted, wanted)}, found {kind}{quotes}"
 
 
 def safe_message(refusal: Refusal, unit: UnitId) -> str:

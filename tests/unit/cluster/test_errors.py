@@ -16,6 +16,7 @@ from gitopsd.cluster.errors import (
     fields_in,
     meaning,
     read_refusal,
+    readable,
     rejection,
     safe_message,
     warnings,
@@ -189,3 +190,33 @@ def test_warning_headers(header: str, expected: tuple[str, ...]) -> None:
 def test_a_warning_about_a_secret_is_announced_but_not_quoted() -> None:
     (text,) = warnings('299 - "hunter2 looks weak"', SECRET)
     assert "hunter2" not in text
+
+
+_TYPED = "failed to create typed patch object (default/zz; /v1, Kind=ConfigMap): "
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            ".data.a: expected string, got &value.valueUnstructured{Value:false}",
+            ".data.a: expected text, found true or false (put it in quotes)",
+        ),
+        (
+            "errors:\n  .data.e: expected string, got &value.valueUnstructured{Value:1e3}\n"
+            "  .data.a: expected string, got &value.valueUnstructured{Value:map[b:1]}",
+            ".data.e: expected text, found a number (put it in quotes); .data.a: expected text, found a mapping",
+        ),
+        (
+            ".spec.ports: expected list, got &value.valueUnstructured{Value:map[a:[1 2]]}",
+            ".spec.ports: expected a list, found a mapping",
+        ),
+        (
+            ".spec.replicas: expected numeric (int or float), got &value.valueUnstructured{Value:two}",
+            ".spec.replicas: expected a number, found text",
+        ),
+        (".spec.foo: field not declared in schema", ".spec.foo: field not declared in schema"),
+    ],
+)
+def test_a_schema_error_is_told_in_the_words_of_yaml(said: str, told: str) -> None:
+    assert readable(Refusal(500, message=_TYPED + said)) == told
