@@ -69,7 +69,8 @@ class App:
     def once(self) -> bool:
         """Reconcile every stack one time, drift included, in the calling thread. False if one did not come to rest."""
         with self._assembled() as host, host.stopping_on_signals():
-            settled = True
+            settled, rests = True, list[Rest]()
+            waiting: list[tuple[StackWorker, str]] = []
             for desk in host.desks():
                 fetched = host.look(desk)
                 settled = settled and not fetched.trouble
@@ -78,9 +79,14 @@ class App:
                     worker.trouble(fetched.trouble)
                     if fetched.head is not None and not host.stop.is_set():
                         host.attention(name).offer(fetched.head)
-                        settled = worker.settle(fetched.head, sweep=True) is Rest.SETTLED and settled
+                        rests.append(worker.settle(fetched.head, sweep=True))
+                        if rests[-1] is Rest.RETRY:
+                            waiting.append((worker, fetched.head))
+            if Rest.SETTLED in rests:  # what one stack waited for, another may have let go of since
+                again = [Rest.STOPPED if host.stop.is_set() else worker.settle(head) for worker, head in waiting]
+                rests = [rest for rest in rests if rest is not Rest.RETRY] + again
             host.require_record()
-            return settled
+            return settled and all(rest is Rest.SETTLED for rest in rests)
 
     # ------------------------------------------------------------ run
 
@@ -169,6 +175,7 @@ class Host:
     def end(self) -> None:
         """Let everything come to its end at the next safe point."""
         self.stop.set()
+        self.pipeline.terraform.program.stop()
         for attention in list(self._attention.values()):
             attention.stop()
 

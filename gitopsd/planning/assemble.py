@@ -43,8 +43,9 @@ def assemble(  # noqa: PLR0917 - the order of the stages
     applysets: Mapping[str, str],
     modules: ModuleChanges = NO_MODULES,
     granted: Collection[str] = (),
+    handed: Collection[UnitId] = (),
 ) -> Plan:
-    """The plan of a deploy or heal.
+    """The plan of a deploy or heal. `handed` are units that other stacks let go of before.
 
     `modules` is what Terraform adds; `granted` are digests that a person allowed. `removals_live` has every unit of
     `selection.remove`; `state` tells since when deletions wait; `claims` are units that other stacks of this host have
@@ -64,7 +65,8 @@ def assemble(  # noqa: PLR0917 - the order of the stages
         granted=granted,
     )
     first = {c.unit for c in removed.first}
-    view = View(spec, desired.units, baselines, applysets, {c.unit.id for c in selection.apply}, claims, first)
+    changing = {c.unit.id for c in selection.apply}
+    view = View(spec, desired.units, baselines, applysets, changing, claims, first, handed)
     judged = [(c.unit.id, judge(c, findings[c.unit.id], view)) for c in selection.apply]
     foreign = [problem for _, judgement in judged for problem in judgement.foreign]
     # Where a run waits in the middle, or a heal for one object, everything else would wait with it.

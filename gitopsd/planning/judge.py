@@ -29,7 +29,8 @@ ADOPTABLE = frozenset({"argocd", "flux", "helm", "sealed-secrets"})
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What judging one unit needs to know of the rest. `first` is what the plan deletes before its waves."""
+    """What judging one unit needs to know of the rest. `first` is what the plan deletes before its waves, `handed` what
+    other stacks have let go of by the time that it is carried out."""
 
     spec: StackSpec
     units: Mapping[UnitId, KubernetesUnit]
@@ -38,6 +39,7 @@ class View:
     changing: Collection[UnitId]
     claims: Mapping[UnitId, str]
     first: Collection[UnitId] = ()
+    handed: Collection[UnitId] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ def _standing(unit: KubernetesUnit, live: LiveObject | None, view: View) -> _Sta
     if is_ours(live, view.spec.name, applyset):
         return _Standing(ours=True, marked=True)
     owner = owner_of(live, applyset)
+    if owner is not None and owner.kind == "gitopsd" and unit.id in view.handed:
+        return _Standing(ours=False, adopted_from=str(owner))
     if owner is not None:
         return _somebodys(unit, owner)
     baseline = view.baselines.get(unit.id)

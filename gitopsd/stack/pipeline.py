@@ -245,14 +245,17 @@ class Pipeline:
         )
         bench = self._bench(ask.spec)
         try:
-            return self._plan(ask, state, look, bench, granted)
+            return self._plan(ask, state, look, bench, granted, ahead=preview is not None)
         except BaseException as error:
             bench.discard()
             if isinstance(error, CommitError):
                 raise placed(error, self.source(ask.spec.source).tree(ask.commit)) from error
             raise
 
-    def _plan(self, ask: Ask, state: StackState, look: Look, bench: Bench, granted: Collection[str]) -> Planned:
+    def _plan(
+        self, ask: Ask, state: StackState, look: Look, bench: Bench, granted: Collection[str], *, ahead: bool
+    ) -> Planned:
+        """`ahead`: as if the other stacks had carried out the same commit by then."""
         baselines = look.baselines
         part = deploy_part(bench, look, partial(self._modules_at, ask.spec))
         desired = part.filled
@@ -262,6 +265,8 @@ class Pipeline:
         findings = preflight(
             self.clusters(ask.spec.clusters), ask.spec, desired, selection.apply, applysets, waiting=part.waiting
         )
+        claims = self._claims(ask.spec.name)
+        handed = self._handed(ask, {u: s for u, s in claims.items() if u in desired.units}) if ahead else frozenset()
         plan = assemble(
             ask.spec,
             desired,
@@ -270,10 +275,11 @@ class Pipeline:
             baselines,
             state,
             removals_live=self._live([b.unit for b in selection.remove]),
-            claims=self._heirs(ask, selection.remove) | self._claims(ask.spec.name),
+            claims=self._heirs(ask, selection.remove) | {u: s for u, s in claims.items() if u not in handed},
             applysets=applysets,
             modules=part.changes,
             granted=granted,
+            handed=handed,
         )
         equal = (*_equal(plan, desired, findings, look.at), *part.equal)
         return Planned(desired, plan, bench, equal, _templates(look.desired))
@@ -356,6 +362,18 @@ class Pipeline:
         return {
             unit: other for other in self.record.stacks() if other != stack for unit in self.record.baselines(other)
         }
+
+    def _handed(self, ask: Ask, claimed: Mapping[UnitId, str]) -> frozenset[UnitId]:
+        """Of units that other stacks have, those that they no longer ask for at this commit: they let go of them. A
+        stack that the commit has not gives up nothing, nor does one that cannot be rendered."""
+        there = {spec.name for spec in self.specs(ask.spec.source, ask.commit)} if claimed else set()
+        wanted: dict[str, Collection[UnitId]] = {}
+        for stack in there & set(claimed.values()):
+            try:
+                wanted[stack] = self.desired(self.ask(ask.spec.source, stack, ask.commit)).units
+            except GitopsdError as error:
+                log.warning("another stack of the commit is not asked what it wants", stack=stack, why=str(error))
+        return frozenset(u for u, stack in claimed.items() if stack in wanted and u not in wanted[stack])
 
     def _heirs(self, ask: Ask, removed: Collection[Baseline]) -> dict[UnitId, str]:
         """Which other stacks of the commit ask for what this one gives up: they get it as it is. A stack that cannot be

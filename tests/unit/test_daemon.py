@@ -351,3 +351,22 @@ def test_a_plan_of_a_broken_stack_file_tells_the_line(site: Site) -> None:
     found = planned(site)
     assert list(found) == [("main", "")]
     assert "gitopsd.yaml:" in str(found["main", ""])
+
+
+def two(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> dict[str, str]:
+    """A commit of two stacks, each with its own directory."""
+    one, other = commit({"app": first}), commit({"more": second})
+    other["gitopsd.yaml"] = other["gitopsd.yaml"].replace(f"name: {STACK}", "name: second")
+    return {**one, **other, "gitopsd.yaml": f"{one['gitopsd.yaml']}---\n{other['gitopsd.yaml']}"}
+
+
+def test_a_plan_of_a_move_between_stacks_is_what_a_reconcile_of_both_does(site: Site) -> None:
+    moving = config("moving", {"a": "1"})
+    site.source.commit(two([space(), moving], [config("stays", {})]))
+    assert site.app.once()
+    site.source.commit(two([space()], [config("stays", {}), moving]))
+    found = planned(site)
+    assert found["main", STACK] == ["release ConfigMap/web/moving"]
+    assert found["main", "second"] == ["adopt ConfigMap/web/moving"]
+    site.app.once()
+    assert planned(site) == {("main", STACK): [], ("main", "second"): []}
