@@ -215,6 +215,10 @@ class Terraform(Protocol):
         """After a crash of this process: end what it left running (interrupt, then wait), bring a state home that could
         not be written, and remove the lock of a dead child of ours. Does nothing if there was no crash."""
 
+    def stop(self) -> None:
+        """This process ends: interrupt what is being planned, and plan no more; both raise EnvironmentFault. Whoever
+        applies hears of it by the `stop` of its `apply`. Safe in a signal handler."""
+
 
 class Probe(Protocol):
     """Asks one URL. Never raises: what it cannot reach is not healthy yet."""

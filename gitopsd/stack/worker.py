@@ -108,11 +108,12 @@ class StackWorker:
                     self.ledger.lift(HoldReason.BLOCKED, HoldReason.INSTANCE)
                 if rest is not None:
                     return rest
-                newer = self.attention.interrupt()
-                if newer is not None and newer.stops:
+                if self._stopping:
                     return Rest.STOPPED
                 commit = self.attention.head or commit
         except EnvironmentFault as fault:
+            if self._stopping:  # a fault may be the end itself: what was being planned was interrupted for it
+                return Rest.STOPPED
             self.ledger.hold(HoldReason.BLOCKED, str(fault))
             return Rest.RETRY
         except NeedsPerson as need:  # a cluster says that the stack is somebody else's
@@ -120,6 +121,11 @@ class StackWorker:
             return Rest.RETRY
         finally:
             self.facts.publish()
+
+    @property
+    def _stopping(self) -> bool:
+        newer = self.attention.interrupt()
+        return newer is not None and newer.stops
 
     # ------------------------------------------------------------ before a decision
 

@@ -66,6 +66,9 @@ class RealTerraform:
         self._runner.close()
         self._plans.close()
 
+    def stop(self) -> None:
+        self._runner.stop()
+
     def version(self) -> str:
         return self._runner.version()
 

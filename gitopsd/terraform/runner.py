@@ -26,6 +26,9 @@ _VERSION = re.compile(r"^(Terraform|OpenTofu) v(\S+)", re.MULTILINE)
 _NAMES = {"Terraform": "terraform", "OpenTofu": "tofu"}
 _VERSION_TIMEOUT = 30.0
 _WRITES = frozenset({"apply", "state push"})
+_BEGINS = frozenset({"init", "plan"})
+"""What stands at the beginning of an apply: of no use to a process that ends."""
+_STOPPING = "gitopsd is stopping: no program is started any more"
 _READ_PATIENCE = 10.0
 """Seconds until a command that only reads is killed: one that waits for a backend does not heed its interrupt, and
 nothing is lost with it."""
@@ -54,7 +57,12 @@ class Runner:
     def __init__(self, settings: TerraformSettings) -> None:
         self.settings = settings
         self._closed = threading.Event()
+        self._stopping = threading.Event()
         self._versions: dict[tuple[str, int, int], str] = {}
+
+    def stop(self) -> None:
+        """Interrupt what is being prepared or planned, and begin no more of it."""
+        self._stopping.set()
 
     def close(self) -> None:
         """Interrupt what runs, and start nothing any more."""
@@ -109,6 +117,8 @@ class Runner:
             "TF_PLUGIN_CACHE_DIR": str(PluginCache(settings.state_dir).directory),
             **call.variables,
         }
+        if self._forbids(call):
+            raise EnvironmentFault(_STOPPING)
         mark, lasts = new_mark(call.name), call.name == "apply"
         write_mark(place.mark, mark, lasts=lasts)
 
@@ -120,7 +130,7 @@ class Runner:
                     environment=environment,
                     timeout=call.timeout if call.timeout is not None else settings.timeout,
                     patience=settings.patience if call.name in _WRITES else min(settings.patience, _READ_PATIENCE),
-                    stop=lambda: self.closed or call.stop(),
+                    stop=lambda: self._forbids(call) or call.stop(),
                     line=call.line,
                     inherit=call.inherit,
                     started=lambda pid: write_mark(place.mark, with_pid(mark, pid), lasts=lasts),
@@ -136,6 +146,10 @@ class Runner:
             place.mark.unlink(missing_ok=True)
         return ended
 
+    def _forbids(self, call: Call) -> bool:
+        """Whether this process ends, and a command of this kind with it."""
+        return self.closed or (self._stopping.is_set() and call.name in _BEGINS)
+
     def _private(self, call: Call) -> Private:
         """Init unpacks whole providers, but starts none; what starts them needs a place for their sockets."""
         home = call.place.directory
@@ -143,7 +157,7 @@ class Runner:
 
     def _start(self, order: Order) -> Ended:
         if self.closed:
-            raise EnvironmentFault("gitopsd is stopping: no program is started any more")
+            raise EnvironmentFault(_STOPPING)
         try:
             return run(order)
         except OSError as error:

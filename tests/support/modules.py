@@ -237,3 +237,28 @@ class LoggedProgram:
         """(directory, arguments) of every call so far; questions for the version left out."""
         lines = (line.partition("|") for line in self.log.read_text().splitlines())
         return [(place, arguments) for place, _, arguments in lines if not arguments.startswith("version")]
+
+
+class HeldProgram:
+    """A program that stands still before one of its commands until it is let go; otherwise it is the real one."""
+
+    def __init__(self, directory: Path, real: str, command: str) -> None:
+        self.sign, self.go, self.binary = directory / "sign", directory / "go", directory / "held-terraform"
+        held = f"touch {self.sign}; while [ ! -e {self.go} ]; do sleep 0.05; done"
+        self.binary.write_text(f'#!/bin/sh\nif [ "$1" = {command} ]; then {held}; fi\nexec {real} "$@"\n')
+        self.binary.chmod(0o755)
+
+    def wait(self) -> None:
+        wait_until(self.sign.exists, "the program stands still")
+
+
+def impatient(directory: Path, real: str) -> str:
+    """A program that waits for a lock for a second only, whatever it is told."""
+    binary = directory / "impatient-terraform"
+    binary.write_text(
+        '#!/bin/bash\nargs=()\nfor a in "$@"; do\n'
+        'case "$a" in -lock-timeout=*) a=-lock-timeout=1s;; esac\nargs+=("$a")\ndone\n'
+        f'exec {real} "${{args[@]}}"\n'
+    )
+    binary.chmod(0o755)
+    return str(binary)

@@ -87,6 +87,9 @@ class SimTerraform:
     def settle(self, stack: str, component: str) -> None:
         """A killed process leaves nothing running here."""
 
+    def stop(self) -> None:
+        """No plan takes time here."""
+
     def discard(self, plans: Iterable[ModulePlan]) -> None:
         for plan in plans:
             self._saved.pop(plan.saved, None)
@@ -321,3 +324,6 @@ class NoTerraform:
 
     def settle(self, stack: str, component: str) -> None:
         """Nothing was ever started."""
+
+    def stop(self) -> None:
+        """Nothing runs."""
