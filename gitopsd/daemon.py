@@ -23,6 +23,7 @@ from gitopsd.control.peers import permitted_text
 from gitopsd.control.server import ControlServer
 from gitopsd.model.audit import AuditEvent
 from gitopsd.model.errors import EnvironmentFault
+from gitopsd.model.memory import StackState
 from gitopsd.model.run import RunRecord
 from gitopsd.model.status import DaemonInfo, Phase, Wanted
 from gitopsd.model.times import timestamp
@@ -147,10 +148,16 @@ class Host:
         known: dict[str, list[str]] = {}
         for name in self.record.stacks():
             state = self.record.state(name)
-            if state is not None:
+            if state is not None and self._had_effect(state):
                 known.setdefault(state.memory.source, []).append(name)
         owners = {stack: source for source, stacks in known.items() for stack in stacks}
         return [Desk(s.name, self.pipeline, known.get(s.name, ()), owners) for s in self.config.sources]
+
+    def _had_effect(self, state: StackState) -> bool:
+        """Whether a stack has ever touched anything. One that has not goes with its document: there is nothing that
+        anybody would have to put back, or to prune."""
+        memory = state.memory
+        return bool(memory.good or memory.attempting or state.dirty or self.record.baselines(memory.stack))
 
     def look(self, desk: Desk) -> Fetched:
         """Look at a source. What is wrong with it is shown and audited, also while no stack of it is known. If the

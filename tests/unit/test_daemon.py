@@ -370,3 +370,15 @@ def test_a_plan_of_a_move_between_stacks_is_what_a_reconcile_of_both_does(site: 
     assert found["main", "second"] == ["adopt ConfigMap/web/moving"]
     site.app.once()
     assert planned(site) == {("main", STACK): [], ("main", "second"): []}
+
+
+def test_a_stack_that_never_had_an_effect_goes_with_its_document(site: Site) -> None:
+    """The stack file removed by accident makes one stack of the whole source, which others' objects hold up."""
+    site.source.commit(files("1"))
+    assert site.app.once()
+    site.source.commit({path: text for path, text in files("1").items() if path != "gitopsd.yaml"})
+    assert not site.app.once()
+    assert {s["name"] for s in site.status()["stacks"]} == {STACK, "main"}
+    site.source.commit(files("2"))
+    assert site.app.once()
+    assert [(s["name"], s["phase"]) for s in site.status()["stacks"]] == [(STACK, "Synced")]
