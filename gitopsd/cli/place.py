@@ -15,8 +15,14 @@ def paths_of(given: Namespace) -> Paths:
     """The directories alone, read without the machinery that checks the whole configuration. Raises
     ConfigurationError."""
     from gitopsd.config.paths import find_config, quick_paths
+    from gitopsd.model.errors import ConfigurationError
 
-    return quick_paths(find_config(given.config, os.environ))
+    file = find_config(given.config, os.environ)
+    try:
+        return quick_paths(file)
+    except ConfigurationError:
+        config_of(given)  # which says everything that is wrong, and on which lines
+        raise
 
 
 def config_of(given: Namespace) -> HostConfig:

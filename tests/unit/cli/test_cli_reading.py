@@ -93,6 +93,15 @@ def test_status_exits_2_unless_all_is_in_sync(host: Host, ill: str) -> None:
     assert host.gitopsd("status").code == 2
 
 
+def test_what_is_wrong_with_the_configuration_is_told_whole_and_with_its_lines(bare_host: Host) -> None:
+    text = bare_host.config.read_text().replace("stateDir: state", "stateDir: [state]")
+    bare_host.config.write_text(text.replace("branch: main", "branhc: main"))
+    answer = bare_host.gitopsd("status")
+    assert answer.code == 78
+    assert "config.yaml:2: stateDir" in answer.err
+    assert "config.yaml:7: sources[0].branhc" in answer.err
+
+
 def test_a_broken_status_file_is_named(host: Host) -> None:
     (host.runtime / "status.json").write_text('{"schema"')
     answer = host.gitopsd("status")
