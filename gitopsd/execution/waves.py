@@ -118,7 +118,7 @@ class _Executor:
         changes = changes_of(wave)
         log.info("wave", run=self.session.run, wave=wave_text(wave.order), changes=len(changes))
         amount = "1 change" if len(changes) == 1 else f"{len(changes)} changes"
-        self.session.progress(f"{wave_text(wave.order)}: {amount}")
+        self.session.progress(f"wave {wave_text(wave.order)}: {amount}")
         self._intend(changes)
         for layer in wave.layers:
             self._refine(layer)
@@ -203,7 +203,8 @@ class _Executor:
         ends: list[Exception] = []
         while running:  # every request that is under way gets its outcome recorded, whatever happens to the others
             done, _ = wait(running, LEASE_LOOK, return_when=FIRST_COMPLETED)
-            if not done:  # Terraform takes its time
+            if not done:  # Terraform takes its time, or the API server does not answer
+                self._say_silent([change.unit for change in running.values() if not change.unit.is_terraform])
                 self.session.try_lease()
                 continue
             batch: list[tuple[Change, Effect]] = []
@@ -224,6 +225,11 @@ class _Executor:
         if ends:  # a failure of the run weighs more than a pause of it
             raise min(ends, key=lambda end: isinstance(end, EnvironmentFault))
         return []
+
+    def _say_silent(self, units: Sequence[UnitId]) -> None:
+        if units:
+            others = f" and {len(units) - 1} more" if len(units) > 1 else ""
+            self.session.progress(f"no answer yet about {min(units)}{others}")
 
     def _settle(self, batch: Sequence[tuple[Change, Effect]], changes: list[Change]) -> None:
         """Record the outcomes of `batch` and take them off `changes`. Raises _Failed if one of them fails the run."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from threading import Semaphore
+from threading import Event, Semaphore
 from typing import Any
 
 import pytest
 
 from gitopsd.execution import gate as gate_module
+from gitopsd.execution import waves as waves_module
 from gitopsd.execution.session import Interrupted
 from gitopsd.execution.waves import SPREAD, Ending, execute
 from gitopsd.model.errors import Cause, EnvironmentFault, NeedsPerson
@@ -367,3 +368,26 @@ def test_a_bug_is_not_taken_for_a_fault() -> None:
         run.cluster.replies["c000"] = [KeyError("bug")]
         with pytest.raises(KeyError):
             carry_out(run, all_of(wanted))
+
+
+def test_an_api_server_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = configs(2)
+    told, answers = list[str](), Event()
+
+    def hear(text: str) -> None:
+        told.append(text)
+        if "no answer" in text:
+            answers.set()
+
+    monkeypatch.setattr(waves_module, "LEASE_LOOK", 0.01)
+    with run_of(SPEC, wanted) as run:
+        run.session.progress = hear
+        apply = run.cluster.apply
+
+        def silent(unit: UnitId, manifest: Any, *, dry_run: bool = False) -> Any:
+            assert answers.wait(30)
+            return apply(unit, manifest, dry_run=dry_run)
+
+        run.cluster.apply = silent  # type: ignore[method-assign]
+        assert carry_out(run, all_of(wanted)) == Ending(Verdict.GOOD)
+    assert told[:2] == ["wave 0: 2 changes", "no answer yet about ConfigMap/web/c000 and 1 more"]
