@@ -13,12 +13,12 @@ def explain(error: Exception, *, debug: bool) -> int:
     one is raised again, so that its traceback shows."""
     if isinstance(error, GitopsdError):
         for problem in error.problems or (Problem(str(error) or type(error).__name__),):
-            _say(str(problem))
+            say(str(problem))
         return _code(error)
     if debug:
         raise error
-    _say(f"unexpected {type(error).__name__}: {error}")
-    _say("this is a fault of gitopsd; the same command with --debug shows where")
+    say(f"unexpected {type(error).__name__}: {error}")
+    say("this is a fault of gitopsd; the same command with --debug shows where")
     return FAILED
 
 
@@ -28,5 +28,6 @@ def _code(error: GitopsdError) -> int:
     return CONFIGURATION if isinstance(error, ConfigurationError) else FAILED
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """One line on standard error."""
     sys.stderr.write(f"gitopsd: {text}\n")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gitopsd.cli.exits import DONE, FAILED, PENDING
+from gitopsd.cli.failures import say
 from gitopsd.cli.output import json_option, show
 from gitopsd.cli.place import config_of
 from gitopsd.model.errors import GitopsdError, Problem, UsageError
@@ -45,6 +46,9 @@ def execute(given: Namespace) -> int:
         raise UsageError(problem)
     document = plan_document([_result(f) for f in stacks], [_result(f) for f in troubles])
     show(given, document, lambda plans, _now: plan_text(plans))
+    for trouble in troubles:
+        for problem in _result(trouble).problems:
+            say(f"source {trouble.source}: {problem}")
     if troubles or any(stack["problems"] for stack in document["stacks"]):
         return FAILED
     return PENDING if pending(document) else DONE

@@ -65,10 +65,7 @@ def pending(document: Mapping[str, Any]) -> bool:
 def plan_text(document: Mapping[str, Any]) -> Iterator[Block]:
     """The plans of all stacks for a person."""
     stacks: Sequence[Mapping[str, Any]] = document["stacks"]
-    for source in document.get("sources", ()):
-        for problem in source["problems"]:
-            yield line(bad(f"source {source['name']}: "), str(Problem(**problem)))
-    if not stacks:
+    if not stacks and not document.get("sources"):
         yield line("There is no stack to plan.")
     for i, stack in enumerate(stacks):
         if i:

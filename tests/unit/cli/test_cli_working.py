@@ -85,7 +85,7 @@ def test_plan_shows_what_is_wrong_with_a_source_beside_the_plans_of_others(host:
     app.troubles = {"other": EnvironmentFault("git.example does not answer")}
     answer = host.gitopsd("plan")
     assert answer.code == 1
-    assert "source other: git.example does not answer" in answer.out
+    assert answer.err == "gitopsd: source other: git.example does not answer\n"
     assert "spec.replicas: 2 -> 3" in answer.out
     document = json.loads(host.gitopsd("plan", "--json").out)
     assert [(s["name"], s["problems"][0]["message"]) for s in document["sources"]] == [
