@@ -140,6 +140,10 @@ class StackWorker:
             self._unreadable = True
             self.ledger.hold(HoldReason.SOURCE, str(error))
             return self._ask_before(commit)
+        except EnvironmentFault:  # the host cannot tell what the commit asks; which one it is, people see all the same
+            if self.facts.wanted is None or self.facts.wanted.commit != commit:
+                self.facts.wanted = Wanted(commit)
+            raise
         self._unreadable = False
         self.facts.wanted = Wanted(commit, ask.digest)
         self.attention.work_on(commit, ask.digest)
