@@ -10,6 +10,9 @@ Row = tuple[str, str, str, str]
 SORTS = {"writes": "writes", "dryRuns": "dry runs", "reads": "reads", "parent": "parent", "lease": "Lease"}
 
 
+_HEAD = ("| figure | gitopsd | floor | ratio |", "|---|---|---|---|")
+
+
 def table(found: dict[str, Any]) -> str:
     """Markdown, so that it can be put into a document as it is."""
     there = found["machine"]
@@ -18,8 +21,12 @@ def table(found: dict[str, Any]) -> str:
         f"load before: {there['loadBefore']}" + ("" if there["quiet"] else " - NOT A QUIET MACHINE")
     ]
     for size, figures in found["sizes"].items():
-        lines += ["", f"**{size} objects**", "", "| figure | gitopsd | floor | ratio |", "|---|---|---|---|"]
+        lines += ["", f"**{size} objects**", "", *_HEAD]
         lines += [f"| {' | '.join(row)} |" for row in _rows(figures)]
+    if "terraform" in found:
+        figures = found["terraform"]
+        lines += ["", f"**{figures['program']}, {figures['resources']} resources**", "", *_HEAD]
+        lines += [f"| {' | '.join(row)} |" for row in _modules(figures)]
     return "\n".join(lines)
 
 
@@ -50,6 +57,16 @@ def _rows(figures: dict[str, Any]) -> Iterator[Row]:
         f"{rss['ratio']['imports']}",
     )
     yield ("CPU at rest with a poll a second", f"{rss['cpuShareAtRest']:.1%}", "", "")
+
+
+def _modules(figures: dict[str, Any]) -> Iterator[Row]:
+    yield from _times("init and plan", figures["initAndPlan"], "gitopsd")
+    yield from _times("plan", figures["plan"], "gitopsd")
+    yield from _times("apply of the saved plan", figures["apply"], "gitopsd")
+    yield from _times("first deploy to good", figures["deploy"], "good")
+    idle = figures["idle"]
+    yield from _times(f"push of one value beside {idle['modules']} idle modules, to good", idle, "good")
+    yield (f"programs started for {idle['goodMs']['repeats'] + 1} such pushes", str(idle["programsStarted"]), "0", "")
 
 
 def _times(name: str, figure: dict[str, Any], which: str) -> Iterator[Row]:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -33,35 +33,20 @@ def maps(count: int, changed: str = "") -> list[dict[str, Any]]:
     return made
 
 
-class Stage:
-    """One stack of `count` ConfigMaps in a namespace that exists already."""
+class Delivery:
+    """One stack, named after its directory, and a namespace of that name."""
 
-    def __init__(self, directory: Path, cluster: Cluster, count: int) -> None:
-        self.count, self.name = count, directory.name
+    def __init__(self, directory: Path, cluster: Cluster, terraform: Mapping[str, Any] | None = None) -> None:
+        self.name, self.terraform = directory.name, terraform
         self.world = World(directory, cluster, self.name, instance="bench")
         self.configure("1h")
         cluster.kubectl("create", "namespace", self.name)
-        parts = {"gitopsd.yaml": self.world.stack_file({"name": "app", "path": "app", "namespace": self.name})}
-        self.commit = self.world.push(parts | self._files(""))
-
-    @property
-    def changing(self) -> str:
-        """The ConfigMap that `change` changes."""
-        return f"map-{self.count // 2:05d}"
 
     def configure(self, poll: str) -> None:
         """The host's configuration, with whole paths as an installed host has them."""
-        self.world.configure(poll=poll)
+        self.world.configure(poll=poll, terraform=self.terraform)
         text = self.world.config.read_text()
         self.world.config.write_text(text.replace("stateDir: state", f"stateDir: {self.world.state_dir}"))
-
-    def change(self, value: str) -> str:
-        self.commit = self.world.push(self._files(value))
-        return self.commit
-
-    def _files(self, changed: str) -> dict[str, Any]:
-        made = maps(self.count, changed)
-        return {f"app/{at:05d}.yaml": made[at : at + A_FILE] for at in range(0, self.count, A_FILE)}
 
     def status(self) -> dict[str, Any]:
         """This stack as the daemon last published it, read without a process."""
@@ -73,10 +58,33 @@ class Stage:
         return {**found, "at": document["at"]}
 
 
+class Stage(Delivery):
+    """One stack of `count` ConfigMaps."""
+
+    def __init__(self, directory: Path, cluster: Cluster, count: int) -> None:
+        super().__init__(directory, cluster)
+        self.count = count
+        parts = {"gitopsd.yaml": self.world.stack_file({"name": "app", "path": "app", "namespace": self.name})}
+        self.commit = self.world.push(parts | self._files(""))
+
+    @property
+    def changing(self) -> str:
+        """The ConfigMap that `change` changes."""
+        return f"map-{self.count // 2:05d}"
+
+    def change(self, value: str) -> str:
+        self.commit = self.world.push(self._files(value))
+        return self.commit
+
+    def _files(self, changed: str) -> dict[str, Any]:
+        made = maps(self.count, changed)
+        return {f"app/{at:05d}.yaml": made[at : at + A_FILE] for at in range(0, self.count, A_FILE)}
+
+
 class Resident:
     """The daemon of a stage, with polls and sweeps on demand."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Delivery) -> None:
         self.stage = stage
         with stage.world.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -129,7 +137,7 @@ class Resident:
 
 
 @contextmanager
-def resident(stage: Stage) -> Iterator[Resident]:
+def resident(stage: Delivery) -> Iterator[Resident]:
     made = Resident(stage)
     try:
         yield made

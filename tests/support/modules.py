@@ -46,6 +46,17 @@ def network(kind: str = "small", more: str = "") -> str:
     return NETWORK % {"kind": kind, "more": more}
 
 
+def stack_text(name: str, components: Sequence[Mapping[str, Any]], **spec: Any) -> str:
+    """A stack file with components as they stand in one."""
+    document = {
+        "apiVersion": "gitopsd.io/v1alpha1",
+        "kind": "Stack",
+        "metadata": {"name": name},
+        "spec": {"components": list(components), **spec},
+    }
+    return yaml.safe_dump(document, sort_keys=False)
+
+
 class Shop:
     """A stack with Terraform component `network` in wave -10, a ConfigMap `settings` with its output in wave 0, and the
     Deployment `web` in wave 10."""
@@ -78,13 +89,7 @@ class Shop:
         return {"name": name, "wave": wave, **more, "kubernetes": {"path": name, "namespace": self.space}}
 
     def stack_file(self, *components: Mapping[str, Any], **spec: Any) -> str:
-        document = {
-            "apiVersion": "gitopsd.io/v1alpha1",
-            "kind": "Stack",
-            "metadata": {"name": self.world.stack},
-            "spec": {"components": list(components), **spec},
-        }
-        return yaml.safe_dump(document, sort_keys=False)
+        return stack_text(self.world.stack, components, **spec)
 
     def files(
         self,
