@@ -121,7 +121,8 @@ class Ledger:
         """
         if self._parents_read:
             return
-        parents = [p for p in (c.load_memory(self.stack) for c in clusters.values()) if p is not None]
+        found = {name: cluster.load_memory(self.stack) for name, cluster in clusters.items()}
+        parents = [p for p in found.values() if p is not None]
         other = next((p for p in parents if p.instance != self.instance), None)
         if other is not None:
             raise NeedsPerson(
@@ -136,6 +137,8 @@ class Ledger:
             log.info("memory taken from the cluster", stack=self.stack, generation=newest.generation)
             self._rebuild(clusters, applysets, newest, wanted)
         self._parents_read = True
+        behind = {n for n, p in found.items() if p is not None and p.generation < self.memory.generation}
+        self.spread({name: clusters[name] for name in behind})  # a crash came between host and cluster
 
     def tend_parents(self, clusters: Mapping[str, Cluster]) -> None:
         """Write the parents anew that somebody deleted or changed: without them a lost host forgets what is good and

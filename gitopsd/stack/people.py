@@ -23,7 +23,7 @@ class People:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self._behind = True  # a cluster may not know yet what this host remembers: a crash came between
+        self._behind = False  # after a crash between an order and its spreading, the next sweep finds the parent behind
 
     def obey(self, head: str, clusters: Mapping[str, Cluster]) -> None:
         """Carry out what was ordered since the last time, and end what has come to its end. `head` is the newest
