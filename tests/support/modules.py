@@ -163,7 +163,9 @@ class Shop:
         key = self.state_key(component)
         if self.host.get("backend") == "local":
             file = self.world.state_dir / "terraform" / "states" / f"{key}.tfstate"
-            return _loaded(file.read_text()) if file.exists() else None
+            text = file.read_text() if file.exists() else None
+            assert text != "", "Terraform empties the file before it writes it anew"
+            return None if text is None else _loaded(text)
         secret = self.world.get("secret", f"tfstate-default-{key}", "-n", SYSTEM)
         if secret is None:
             return None
@@ -205,7 +207,10 @@ class Shop:
 
 
 def _loaded(text: str | bytes) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(text)
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise AssertionError(f"half written: {error}") from None
     return found
 
 
