@@ -102,7 +102,7 @@ def test_api_server_lost_in_the_middle_of_a_wave(weak_world: World) -> None:
 
 def test_api_server_lost_during_a_gate_whose_time_stands_still(weak_world: World, keeper: Doorkeeper) -> None:
     world = weak_world
-    keeper.shut()
+    keeper.shut(first=True)
     commit = world.push(two_waves(world, world.stack, "hello", GOOD, keeper=keeper, timeout=SHORT_GATE))
     world.start()
     wait_until(lambda: available(world), "nothing but the check is waited for")
@@ -117,7 +117,7 @@ def test_api_server_lost_during_a_gate_whose_time_stands_still(weak_world: World
 def test_a_frozen_api_server_costs_a_gate_no_time(weak_world: World, keeper: Doorkeeper) -> None:
     """SIGSTOP: connections are made and never answered, so that nothing fails; a look just takes very long."""
     world = weak_world
-    keeper.shut()
+    keeper.shut(first=True)
     commit = world.push(two_waves(world, world.stack, "hello", GOOD, keeper=keeper, timeout=SHORT_GATE))
     world.start()
     wait_until(lambda: available(world), "nothing but the check is waited for")

@@ -30,15 +30,19 @@ class Doorkeeper:
     def __init__(self, *, is_open: bool = True) -> None:
         self._open = threading.Event()
         self.asked = threading.Event()
-        (self.open if is_open else self.shut)()
+        self._grace = 0
+        if is_open:
+            self.open()
         keeper = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.send_response(200 if keeper._open.is_set() else 503)
+                before_the_run, keeper._grace = keeper._grace > 0, max(keeper._grace - 1, 0)
+                self.send_response(200 if before_the_run or keeper._open.is_set() else 503)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
-                keeper.asked.set()
+                if not before_the_run:
+                    keeper.asked.set()
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Nobody reads stderr."""
@@ -50,8 +54,10 @@ class Doorkeeper:
     def open(self) -> None:
         self._open.set()
 
-    def shut(self) -> None:
-        """From now on gates wait; `wait_asked` tells when one has come."""
+    def shut(self, *, first: bool = False) -> None:
+        """From now on gates wait; `wait_asked` tells when one has come. The look before the next run still finds it
+        open, for what is red before a run does not hold it; there is no such look before a `first` delivery."""
+        self._grace = 0 if first else 1
         self._open.clear()
         self.asked.clear()
 
