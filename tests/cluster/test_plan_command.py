@@ -159,8 +159,8 @@ def test_the_value_of_a_secret_is_nowhere_to_be_found(world: World, namespace: s
     of_git = {"mirrors", "cache.db", "cache.db-wal"}
     state = [p for p in world.state_dir.rglob("*") if p.is_file() and not of_git & {*p.parts}]
     assert "state.db" in {path.name for path in state}
-    run = [p for p in (world.directory / "run").rglob("*") if p.is_file()]
-    texts |= {str(path): path.read_bytes() for path in (*state, *run)}
+    runtime = [p for p in (world.directory / "run").rglob("*") if p.is_file()]
+    texts |= {str(path): path.read_bytes() for path in (*state, *runtime)}
     texts["the parent"] = world.kubectl(
         "get", "configmap", f"gitopsd-{world.stack}", "-n", "gitopsd-system", "-o", "json"
     ).encode()
