@@ -67,10 +67,7 @@ class Detours:
         ledger = self.verdicts.ledger
         self.approvals.close()
         ledger.record.save_memory(remember.settled(ledger.memory))
-        advice = (
-            f"`gitopsd retry {ledger.stack}` tries again, `gitopsd resume {ledger.stack}` deploys the newest commit"
-        )
-        ledger.hold(HoldReason.ROLLBACK_FAILED, f"{detail}; {advice}")
+        ledger.hold(HoldReason.ROLLBACK_FAILED, f"{detail}; {_advice(ledger.stack)}")
         return AGAIN
 
     def destroy(self, ask: Ask, destruction: Destruction) -> Next:
@@ -93,6 +90,8 @@ class Detours:
             text = f"destroyed by {destruction.by}{f' ({destruction.why})' if destruction.why else ''}"
             lifts = f"`gitopsd resume {ledger.stack}` deploys the newest commit"
             hold = Hold(HoldReason.DESTROYED, ledger.now(), destruction.by, f"{text}; {lifts}")
+            # First the marks: once it is on record as destroyed, nobody looks at them any more.
+            ledger.record.clean(ledger.stack, [d.unit for d in ledger.state.dirty])
             self._found_good(remember.destroyed(ledger.memory, hold), ask)
         elif ended.run.verdict is Verdict.FAILED:
             return self._not_destroyed(f"run {ended.run.id}: {ended.run.why}")
@@ -101,10 +100,7 @@ class Detours:
     def _not_destroyed(self, detail: str) -> Next:
         ledger = self.verdicts.ledger
         ledger.record.save_memory(remember.settled(ledger.memory))
-        advice = (
-            f"`gitopsd retry {ledger.stack}` tries again, `gitopsd resume {ledger.stack}` deploys the newest commit"
-        )
-        ledger.hold(HoldReason.FAILED, f"not everything is destroyed: {detail}; {advice}")
+        ledger.hold(HoldReason.FAILED, f"not everything is destroyed: {detail}; {_advice(ledger.stack)}")
         return AGAIN
 
 
