@@ -32,6 +32,7 @@ COMMANDS = {
     "retry": "try once more what has failed",
     "rollback": "go back to an older good revision and stay there",
     "prune": "allow deletions that wait for a person, and show why the others wait",
+    "abandon": "leave as it is what git no longer asks for, and forget it",
     "destroy": "delete everything of a stack",
     "audit": "read, follow, export or verify the audit log",
     "version": "show the versions of gitopsd and of the tools that it uses",

@@ -18,7 +18,7 @@ class OrderKind(StrEnum):
     RESUME = "resume"
     RETRY = "retry"
     ROLLBACK = "rollback"
-    ABANDON = "abandon"
+    UNLOCK = "unlock"
     DESTROY = "destroy"
     TAKEOVER = "takeover"
     ACCEPT_CLUSTER = "accept-cluster"
@@ -80,6 +80,12 @@ class Grant:
 
 PRUNE_GRANT = "prune:"
 """Begins the digest of a grant that answers no question but allows a deletion that waits: `prune:CLUSTER:UNIT:UID`."""
+
+ABANDON_GRANT = "abandon:"
+"""Begins the digest of a grant that takes a unit out of the inventory instead of deleting it: as above."""
+
+UNASKED = (PRUNE_GRANT, ABANDON_GRANT)
+"""How grants begin that answer no question."""
 
 
 # ---------------------------------------------------------------- over the socket

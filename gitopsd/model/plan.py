@@ -105,12 +105,13 @@ class Leftover:
 @dataclass(frozen=True, slots=True)
 class Approval:
     """Something that a person has to allow before its first effect; bound to the digest of what it gates. `details`
-    are lines for that person: the resources, or the objects."""
+    are lines for that person: the resources, or the objects. With `removal`, the units are no longer in git."""
 
     digest: str
     summary: str
     units: tuple[UnitId, ...] = ()
     details: tuple[str, ...] = ()
+    removal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from gitopsd.model.plan import Action, Approval, Change, Leftover, Postponed
 from gitopsd.model.spec import ApprovalMode
 from gitopsd.model.units import TerraformUnit
 from gitopsd.planning.modules import NEW, ModuleCandidate, TrackedModule, facts_of
+from gitopsd.planning.prune import abandon_digest
 
 AFTER_TERRAFORM = "known after apply of terraform/"
 """How the reason begins why something is deferred until a module has been applied."""
@@ -141,7 +142,9 @@ def approval(
     counts = {a: sum(1 for r in asked if r.action is a) for a in dict.fromkeys(r.action for r in asked)}
     words = ", ".join(f"{count} to {action}" for action, count in counts.items())
     what = "is destroyed" if destroy else "would change"
-    return Approval(digest, f"Terraform component {unit.component} {what}: {words}", (unit.id,), resource_lines(asked))
+    return Approval(
+        digest, f"Terraform component {unit.component} {what}: {words}", (unit.id,), resource_lines(asked), destroy
+    )
 
 
 def sorted_changes(resources: Iterable[ResourceChange]) -> list[ResourceChange]:
@@ -169,9 +172,15 @@ class Vanished:
     mistakes: tuple[Problem, ...] = ()
 
 
-def vanished(modules: Mapping[UnitId, TerraformUnit], baselines: Mapping[UnitId, Baseline], file: str) -> Vanished:
+def vanished(
+    modules: Mapping[UnitId, TerraformUnit],
+    baselines: Mapping[UnitId, Baseline],
+    file: str,
+    granted: Collection[str] = (),
+) -> Vanished:
     """Sort what the inventory has and the commit has not. A state that another component goes on with is handed over;
-    a component that looks renamed is a mistake, because it would be destroyed and made anew."""
+    a component that looks renamed is a mistake, because it would be destroyed and made anew. What a person abandoned
+    (`granted`) is forgotten with its state as it is."""
     gone = [b for unit, b in sorted(baselines.items()) if unit.is_terraform and unit not in modules]
     keys = {(m.state_key, m.workspace): m for m in modules.values()}
     new = {(m.path, m.workspace): m for u, m in modules.items() if u not in baselines}
@@ -181,7 +190,10 @@ def vanished(modules: Mapping[UnitId, TerraformUnit], baselines: Mapping[UnitId,
     for baseline in gone:
         facts = facts_of(baseline)
         heir, twin = keys.get((facts.state_key, facts.workspace)), new.get((facts.path, facts.workspace))
-        if heir is not None:
+        if abandon_digest(baseline) in granted:
+            where = f"its state {facts.state_key!r} stays where it is" if facts.state_key else "its state stays"
+            forget.append(Leftover(baseline.unit, f"abandoned by a person: {where}, with everything in it"))
+        elif heir is not None:
             forget.append(Leftover(baseline.unit, f"component {heir.component} goes on with its state"))
         elif twin is not None:
             mistakes.append(_renamed(baseline, facts, twin, file))

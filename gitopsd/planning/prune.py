@@ -12,11 +12,18 @@ from gitopsd.kinds.options import PRUNE
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, LiveObject
 from gitopsd.model.memory import Baseline
-from gitopsd.model.orders import PRUNE_GRANT
+from gitopsd.model.orders import ABANDON_GRANT, PRUNE_GRANT
 from gitopsd.model.plan import Action, Approval, Change, Leftover, Postponed
 from gitopsd.model.spec import StackSpec
 from gitopsd.model.units import Desired, PrunePolicy
 from gitopsd.planning.creators import is_crd, is_namespace
+
+FOR_A_PERSON = (
+    "takes its contents along: `gitopsd prune` allows that, `gitopsd abandon` leaves it as it is and forgets it"
+)
+"""How the reason of a deletion ends that a person alone has to allow."""
+
+ABANDONED = "abandoned by a person: it stays as it is, and is tracked no longer"
 
 UNSERVED = "its kind is not served now, so nobody knows whether it is there"
 
@@ -63,7 +70,10 @@ def removals(
         seen = live[baseline.unit]
         if isinstance(seen, Absence):
             reason = absent_for_good(baseline.unit, seen, crds_gone)
+            reason = reason or (ABANDONED if abandon_digest(baseline) in granted else "")
             fates[baseline.unit] = _Fate(forget=reason) if reason else _Fate(wait=UNSERVED)
+        elif abandon_digest(baseline) in granted and is_ours(seen, spec.name, applysets[baseline.unit.cluster]):
+            fates[baseline.unit] = _Fate(_removal(baseline, seen, Action.RELEASE, ABANDONED))
         else:
             ours = is_ours(seen, spec.name, applysets[baseline.unit.cluster])
             allowed = prune_digest(baseline.unit, seen.uid) in granted
@@ -82,6 +92,11 @@ def removals(
 def prune_digest(unit: UnitId, uid: str) -> str:
     """What a person allows by `gitopsd prune`: the deletion of this very object, though it is protected."""
     return f"{PRUNE_GRANT}{unit.cluster}:{unit}:{uid}"
+
+
+def abandon_digest(baseline: Baseline) -> str:
+    """What a person says by `gitopsd abandon`: this very unit is to be left as it is and forgotten."""
+    return f"{ABANDON_GRANT}{baseline.unit.cluster}:{baseline.unit}:{baseline.uid}"
 
 
 def _present(baseline: Baseline, live: LiveObject, claimed_by: str, *, ours: bool, allowed: bool) -> _Fate:
@@ -109,11 +124,14 @@ def _why_wait(baseline: Baseline, live: LiveObject, *, allowed: bool) -> str:
     if policy == PrunePolicy.DISABLED:
         return f"{PRUNE}: {policy}"
     if is_protected(baseline.unit) and policy != PrunePolicy.FIRST and not allowed:
-        return (
-            f"a {baseline.unit.kind} takes its contents along: delete it yourself, or put it back with {PRUNE}: first "
-            "and remove it in the commit after that"
-        )
+        return f"a {baseline.unit.kind} {FOR_A_PERSON}"
     return ""
+
+
+def waits_for_a_person(waiting: Postponed) -> bool:
+    """Whether a deletion waits for nothing but a person's word. Who made the object anew, owns it or pinned it has to
+    act first."""
+    return waiting.reason.endswith(FOR_A_PERSON)
 
 
 def _policy(baseline: Baseline, live: LiveObject) -> str:
@@ -153,7 +171,7 @@ def _approval(summary: str, deletions: Sequence[Change]) -> Approval:
     """Bound to exactly these objects: the same list under another commit keeps it, any other list lapses it."""
     units = tuple(sorted(c.unit for c in deletions))
     lines = sorted(f"{c.unit.cluster} {c.unit} {c.live_uid}" for c in deletions)
-    return Approval(hashlib.sha256("\n".join(lines).encode()).hexdigest(), summary, units)
+    return Approval(hashlib.sha256("\n".join(lines).encode()).hexdigest(), summary, units, removal=True)
 
 
 # ---------------------------------------------------------------- shared with rollbacks

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from gitopsd.model.memory import HoldReason
-from gitopsd.model.orders import PRUNE_GRANT, Question
+from gitopsd.model.orders import UNASKED, Question
 from gitopsd.model.plan import Approval
 from gitopsd.model.times import timestamp
 from gitopsd.stack.ledger import Ledger
@@ -86,9 +86,7 @@ class Approvals:
         state = self.ledger.state
         kept = {*keep, *(q.approval.digest for q in questions)}
         drop = [
-            g.digest
-            for g in state.grants
-            if g.digest not in kept and (deletions or not g.digest.startswith(PRUNE_GRANT))
+            g.digest for g in state.grants if g.digest not in kept and (deletions or not g.digest.startswith(UNASKED))
         ]
         if drop or tuple(questions) != state.questions:
             self.ledger.ensure_known()

@@ -51,7 +51,8 @@ class ModulePart:
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a plan looks at. `dirty` units are compared whatever their baseline says. `others` are the inventories of
-    the host's other stacks. `not_run` is why a preview does not start Terraform."""
+    the host's other stacks. `not_run` is why a preview does not start Terraform, `granted` are digests that a person
+    allowed."""
 
     spec: StackSpec
     desired: Desired
@@ -62,13 +63,14 @@ class Look:
     others: Mapping[str, Mapping[UnitId, Baseline]]
     at: str
     not_run: str = ""
+    granted: Collection[str] = ()
 
 
 def deploy_part(bench: Bench, look: Look, code: Code) -> ModulePart:
     """The part of a deploy or heal. Raises CommitError with every mistake, or else EnvironmentFault."""
     modules, commit = look.desired.modules, look.desired.revision.commit
     raise_if(state_clashes(modules, look.others))
-    gone = vanished(modules, look.baselines, look.spec.file)
+    gone = vanished(modules, look.baselines, look.spec.file, look.granted)
     raise_if(gone.mistakes)
     bench.recall(look.baselines, modules.values(), commit)
     scope = ModuleScope(commit, look.baselines, look.scope, look.drifted, not_run=look.not_run)
@@ -88,7 +90,7 @@ def deploy_part(bench: Bench, look: Look, code: Code) -> ModulePart:
     filled, waiting = _fill(bench, look)
     found = ModuleChanges(tuple(changes), approvals=tuple(approvals), equal=tuple(b.unit for b in equal))
     if look.scope is None:
-        found = _with_destroyed(bench, replace(found, forget=gone.forget), gone.destroy, code)
+        found = _with_destroyed(bench, replace(found, forget=gone.forget), gone.destroy, code, look.spec.name)
     return ModulePart(filled, found, tuple(equal), waiting)
 
 
@@ -135,7 +137,9 @@ def _remembered(state: StackState, dirty: Collection[UnitId]) -> dict[OutputRef,
 # ---------------------------------------------------------------- destroyed
 
 
-def _with_destroyed(bench: Bench, part: ModuleChanges, gone: Collection[Baseline], code: Code) -> ModuleChanges:
+def _with_destroyed(
+    bench: Bench, part: ModuleChanges, gone: Collection[Baseline], code: Code, stack: str
+) -> ModuleChanges:
     """With the destruction of modules that the commit does not have any more, by the code that was applied last. A
     person has to allow it, or to take the component out of the inventory."""
     prune: list[Change] = []
@@ -147,7 +151,8 @@ def _with_destroyed(bench: Bench, part: ModuleChanges, gone: Collection[Baseline
         try:
             finding = plan_destroy(bench, _code_of(bench, baseline.unit, facts.commit, code), facts.commit, NOT_IN_GIT)
         except CommitError as error:
-            remedy = "put the component back, or `gitopsd abandon` it"
+            abandon = f"`gitopsd abandon {stack} {baseline.unit.name}`"
+            remedy = f"put the component back, or {abandon} to forget it and leave what it made"
             postponed.append(Postponed(baseline.unit, f"cannot be destroyed: {error}; {remedy}"))
             continue
         change = module_change(finding)

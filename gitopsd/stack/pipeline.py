@@ -242,6 +242,7 @@ class Pipeline:
             self._others(ask.spec.name) if ask.spec.terraform else {},
             at,
             self._why_not_run(ask.spec, preview),
+            granted,
         )
         bench = self._bench(ask.spec)
         try:

@@ -5,7 +5,7 @@ Nothing here changes a stack's state: an order is carried out by the stack's own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from threading import Lock
@@ -14,13 +14,14 @@ from typing import Any, Protocol
 import structlog
 
 from gitopsd.model.audit import AuditEvent
-from gitopsd.model.memory import StackState
+from gitopsd.model.ids import UnitId
+from gitopsd.model.memory import Baseline, StackState
 from gitopsd.model.orders import Answer, Grant, Order, OrderKind, Peer, Question, Request
 from gitopsd.model.ports import Clock, Record
 from gitopsd.model.run import RunRecord
 from gitopsd.model.status import Wanted
 from gitopsd.model.times import timestamp
-from gitopsd.planning.prune import is_protected, prune_digest
+from gitopsd.planning.prune import abandon_digest, is_protected, prune_digest, waits_for_a_person
 from gitopsd.stack.orders import SHORT, Known, Refused, asked, judge, rollback_target
 from gitopsd.stack.people import user
 
@@ -72,6 +73,7 @@ class Reception:
             "approve": self._approve,
             "reject": self._reject,
             "prune": self._prune,
+            "abandon": self._abandon,
             "sync": self._sync,
             "looked": self._looked,
         }
@@ -216,7 +218,7 @@ class Reception:
             if unknown:
                 raise Refused(f"{unknown[0]} does not wait to be deleted; {_waiting(waiting)}")
             chosen = [p for name, p in sorted(waiting.items()) if name in named or not named]
-            allowed = [p for p in chosen if is_protected(p.unit) and p.unit in tracked and _for_a_person(p.reason)]
+            allowed = [p for p in chosen if is_protected(p.unit) and p.unit in tracked and waits_for_a_person(p)]
             others = [p for p in chosen if p not in allowed]
             if not allowed:
                 why = "; ".join(f"{p.unit}: {p.reason}" for p in others) or f"nothing of {request.stack} waits"
@@ -232,6 +234,32 @@ class Reception:
         number = self.stacks.nudge(request.stack)
         data = {"allowed": [str(p.unit) for p in allowed], "waiting": {str(p.unit): p.reason for p in others}}
         return Answer(True, text, {"stack": request.stack, "look": number, **data})
+
+    def _abandon(self, peer: Peer, request: Request) -> Answer:
+        """Let what is no longer in git be left as it is and forgotten, instead of deleted or destroyed."""
+        named = request.texts("units")
+        if not named:
+            raise Refused("name what is to be forgotten: units, or components")
+        with self._one_by_one:
+            state, tracked = self._state(request.stack), self.record.baselines(request.stack)
+            asked = (unit for q in state.questions if q.approval.removal for unit in q.approval.units)
+            waiting = {unit: tracked[unit] for unit in (*asked, *(p.unit for p in state.postponed)) if unit in tracked}
+            chosen: dict[UnitId, Baseline] = {}
+            for name in named:
+                found = {u: b for u, b in waiting.items() if name in {str(u), b.component, f"{u.cluster}/{u}"}}
+                if not found:
+                    raise Refused(_not_waiting(name, tracked, waiting))
+                chosen |= found
+            for unit, baseline in sorted(chosen.items()):
+                digest = abandon_digest(baseline)
+                event = self._event(peer, request, "taken", "is left as it is and forgotten", after=digest)
+                grant = Grant(digest, True, peer.name, self._now(), request.why)
+                self.record.grant(request.stack, grant, [replace(event, unit=str(unit))])
+        names = [str(unit) for unit in sorted(chosen)]
+        log.info("abandoned", stack=request.stack, by=peer.name, units=names)
+        number = self.stacks.nudge(request.stack)
+        text = f"left as it is and forgotten: {', '.join(names)}"
+        return Answer(True, text, {"stack": request.stack, "look": number, "units": names})
 
     # ------------------------------------------------------------ looking now
 
@@ -271,10 +299,16 @@ def _shown(question: Question) -> dict[str, str]:
     return {"digest": question.approval.digest, "summary": question.approval.summary}
 
 
-def _for_a_person(reason: str) -> bool:
-    """Whether a protected object waits for nothing else. Who made it anew, owns it or pinned it has to act first."""
-    return "takes its contents along" in reason
-
-
 def _waiting(postponed: Mapping[str, Any]) -> str:
     return f"these do: {', '.join(sorted(postponed))}" if postponed else "nothing does"
+
+
+def _not_waiting(name: str, tracked: Collection[UnitId], waiting: Collection[UnitId]) -> str:
+    there = (
+        f"these wait to be deleted: {', '.join(sorted(map(str, waiting)))}"
+        if waiting
+        else "nothing waits to be deleted"
+    )
+    known = any(name in {str(unit), unit.name} for unit in tracked)
+    why = "git asks for it still: remove it there first" if known else f"nothing tracked is called {name!r}"
+    return f"{why}; {there}"

@@ -14,7 +14,7 @@ from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, Ne
 from gitopsd.model.ids import UnitId, clusters_of
 from gitopsd.model.memory import HoldReason, StackState
 from gitopsd.model.modules import ResourceAction, ResourceChange
-from gitopsd.model.orders import PRUNE_GRANT
+from gitopsd.model.orders import UNASKED
 from gitopsd.model.plan import Approval, Change, Plan
 from gitopsd.model.ports import Probe
 from gitopsd.model.run import RunKind, Verdict
@@ -222,7 +222,7 @@ class StackWorker:
                 drifted=bool(self._suspects),
                 on_failure=ask.spec.on_failure,
                 open=self.approvals.open,
-                allowed=any(digest.startswith(PRUNE_GRANT) for digest in state.granted),
+                allowed=any(digest.startswith(UNASKED) for digest in state.granted),
             )
         )
         steps: dict[Step, Callable[[Ask], Next]] = {

@@ -104,6 +104,33 @@ def test_a_component_that_vanished_is_destroyed_once_allowed(world: World) -> No
     assert UnitId.terraform("network") not in world.sqlite.baselines(STACK)
 
 
+def test_a_component_that_vanished_may_be_abandoned_with_its_state(world: World) -> None:
+    world.deliver(shop())
+    before = resources(world)
+    objects = {"base": [space(), config("settings", {"host": "none"})], "apps": [app()]}
+    world.deliver(both({}, objects))
+    assert world.holds == {"approval"}
+    assert world.say("abandon", units=["network"]).ok
+    world.settle()
+    assert (world.verdicts[-1], world.holds) == (("deploy", "good"), set())
+    assert resources(world) == before
+    assert UnitId.terraform("network") not in world.sqlite.baselines(STACK)
+    assert world.state.memory.modules == ()
+
+
+def test_a_component_whose_code_is_lost_waits_until_it_is_abandoned(world: World) -> None:
+    world.deliver(shop())
+    first = world.state.memory.good[0].commit
+    objects = {"base": [space(), config("settings", {"host": "none"})], "apps": [app()]}
+    world.source.empty(first)
+    world.deliver(both({}, objects))
+    assert "gitopsd abandon shop network" in world.state.postponed[0].reason
+    assert world.say("abandon", units=["terraform/network"]).ok
+    world.settle()
+    assert world.state.postponed == ()
+    assert UnitId.terraform("network") not in world.sqlite.baselines(STACK)
+
+
 def test_a_renamed_component_asks_for_its_state_key_and_goes_on_with_it(world: World) -> None:
     network = code({}, db={"size": "1"})
     world.deliver(both({"network": network}, {"base": [space()]}))

@@ -424,6 +424,51 @@ def test_prune_of_what_does_not_wait_is_refused(world: World) -> None:
     assert "does not wait to be deleted" in refused(world, "prune", units=["Namespace/web"])
 
 
+# ---------------------------------------------------------------- abandon
+
+
+def test_an_abandoned_object_stays_as_it_is_without_our_marks_and_is_forgotten(world: World) -> None:
+    world.deliver(commit({"base": [space(), space("old"), config("settings", {"mode": "1"})]}))
+    world.deliver(files("1"))
+    before = world.live("Namespace/old")
+    assert before is not None
+    assert "left as it is and forgotten: Namespace/old" in said(world, "abandon", units=["Namespace/old"])
+    left = world.live("Namespace/old")
+    assert left is not None
+    assert left["metadata"]["uid"] == before["metadata"]["uid"]
+    assert "gitopsd" not in str(left["metadata"].get("annotations")) + str(left["metadata"].get("labels"))
+    assert UnitId.parse("Namespace/old") not in world.sqlite.baselines("shop")
+    assert (world.state.postponed, world.state.grants, world.holds) == ((), (), set())
+    assert audited(world, "abandon") == [("ops", "taken", "is left as it is and forgotten")]
+
+
+def test_what_would_be_deleted_with_an_approval_may_be_abandoned_by_component(world: World) -> None:
+    world.deliver(files("1"))
+    world.deliver(commit({"base": [space(), config("settings", {"mode": "1"})], "apps": []}))
+    assert world.holds == {"approval"}
+    said(world, "abandon", units=["apps"])
+    assert world.holds == set()
+    assert world.live("Deployment.apps/web/app") is not None
+    assert not any(u.kind == "Deployment" for u in world.sqlite.baselines("shop"))
+
+
+def test_what_git_asks_for_or_nobody_tracks_cannot_be_abandoned(world: World) -> None:
+    world.deliver(files("1"))
+    assert "git asks for it still" in refused(world, "abandon", units=["Namespace/web"])
+    assert "nothing tracked is called" in refused(world, "abandon", units=["Namespace/nowhere"])
+    assert "name what is to be forgotten" in refused(world, "abandon")
+
+
+def test_an_abandoned_object_that_git_asks_for_again_is_adopted(world: World) -> None:
+    both = commit({"base": [space(), space("old"), config("settings", {"mode": "1"})]})
+    world.deliver(both)
+    world.deliver(files("1"))
+    said(world, "abandon", units=["Namespace/old"])
+    world.deliver(both)
+    assert world.verdicts[-1] == ("deploy", "good")
+    assert UnitId.parse("Namespace/old") in world.sqlite.baselines("shop")
+
+
 # ---------------------------------------------------------------- destroy
 
 

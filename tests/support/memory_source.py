@@ -28,6 +28,10 @@ class MemorySource:
         self._order.append(commit)
         return commit
 
+    def empty(self, commit: str) -> None:
+        """From now on this commit has no files: nothing of what it asked for can be read any more."""
+        self._trees[commit] = MemoryTree({}, commit)
+
     def copy(self) -> MemorySource:
         """The same history, to go on with apart."""
         made = MemorySource(self._name)
