@@ -34,6 +34,8 @@ COMMANDS = {
     "prune": "allow deletions that wait for a person, and show why the others wait",
     "abandon": "leave as it is what git no longer asks for, and forget it",
     "destroy": "delete everything of a stack",
+    "takeover": "take a stack over from another instance that is gone",
+    "accept-cluster": "let another cluster take the place of the one that had its name",
     "audit": "read, follow, export or verify the audit log",
     "version": "show the versions of gitopsd and of the tools that it uses",
 }

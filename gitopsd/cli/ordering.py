@@ -20,6 +20,11 @@ SCHEMA = "gitopsd.io/answer/v1"
 def order_options(parser: ArgumentParser) -> None:
     """The stack, why, and how the answer is printed."""
     parser.add_argument("stack", metavar="STACK", help="the stack's name")
+    answer_options(parser)
+
+
+def answer_options(parser: ArgumentParser) -> None:
+    """Why, and how the answer is printed."""
     parser.add_argument("--reason", metavar="TEXT", default="", help="why; it stands in the audit log")
     parser.add_argument("--json", action="store_true", help="print the answer as a stable JSON document")
 

@@ -112,8 +112,8 @@ class KubernetesCluster:
     def load_memory(self, stack: str) -> Memory | None:
         return self._parents.load(stack)
 
-    def save_memory(self, memory: Memory) -> None:
-        self._parents.save(memory)
+    def save_memory(self, memory: Memory, *, over: str = "") -> None:
+        self._parents.save(memory, over=over)
 
     def house(self, *, make: bool) -> bool:
         return self._house.stands(self._namespace, make=make)

@@ -73,7 +73,7 @@ class Leases:
             Problem(
                 f"cluster {self._name}: the instance {holder!r} is at work on stack {stack} "
                 f"(Lease {self._shelf.namespace}/{parent_name(stack)}{since})",
-                remedy=f"stop that one, then run `gitopsd takeover {stack}` on this host",
+                remedy=f"stop that one; the Lease is free {DURATION} s after it was last renewed",
             )
         )
 

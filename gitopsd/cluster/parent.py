@@ -41,11 +41,11 @@ class Parents:
         found = self._house.read(self._shelf, marks.parent_name(stack))
         return None if found is None else self._memory(stack, found)
 
-    def save(self, memory: Memory) -> None:
+    def save(self, memory: Memory, *, over: str = "") -> None:
         """Write the parent unless it says the same already.
 
-        Raises NeedsPerson if it belongs to another instance or is not ours, EnvironmentFault if it has a higher
-        generation: then another process has written it, and this memory is old.
+        Raises NeedsPerson if it belongs to another instance than ours and `over`, or is not ours, EnvironmentFault if
+        it has a higher generation: then another process has written it, and this memory is old.
         """
         name = marks.parent_name(memory.stack)
         for _ in range(_TRIES):
@@ -55,7 +55,7 @@ class Parents:
                 if self._house.create(self._shelf, name, wanted):
                     return
                 continue
-            self._may_replace(memory, self._memory(memory.stack, found))
+            self._may_replace(memory, self._memory(memory.stack, found), over)
             if _same(found.body, wanted):
                 if not found.remembered:
                     return
@@ -79,9 +79,9 @@ class Parents:
         metadata["annotations"] = {**(metadata.get("annotations") or {}), **annotations}
         return self._shelf.body(metadata, data=fit(memory, self._place(memory.stack)))
 
-    def _may_replace(self, memory: Memory, there: Memory) -> None:
+    def _may_replace(self, memory: Memory, there: Memory, over: str) -> None:
         place = self._place(memory.stack)
-        if there.instance != memory.instance:
+        if there.instance not in {memory.instance, over}:
             raise NeedsPerson(
                 Problem(
                     f"cluster {self._name}: stack {memory.stack} belongs to the instance {there.instance!r}, "

@@ -159,8 +159,9 @@ class Cluster(Protocol):
     def load_memory(self, stack: str) -> Memory | None:
         """The parent of a stack; None if this cluster has none."""
 
-    def save_memory(self, memory: Memory) -> None:
-        """Write the parent, making it and its namespace if needed; never touches an object of somebody else."""
+    def save_memory(self, memory: Memory, *, over: str = "") -> None:
+        """Write the parent, making it and its namespace if needed; never touches an object of somebody else. `over` is
+        an instance that the stack is taken over from: its parent may be replaced."""
 
     def house(self, *, make: bool) -> bool:
         """Whether the namespace of our own objects is there; with `make`, it is made if it is missing."""

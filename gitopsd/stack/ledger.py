@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 
 import structlog
 
 from gitopsd.model.audit import Actor, ActorKind, AuditEvent
-from gitopsd.model.errors import NeedsPerson, Problem
-from gitopsd.model.ids import UnitId
-from gitopsd.model.memory import AuditHead, Baseline, Hold, HoldReason, JobDone, Memory, StackState
+from gitopsd.model.memory import Hold, HoldReason, JobDone, Memory, StackState
 from gitopsd.model.ports import Clock, Cluster, Record
 from gitopsd.model.times import timestamp
-from gitopsd.model.units import KubernetesUnit
-from gitopsd.planning.modules import remembered_baseline
 from gitopsd.stack import remember
-from gitopsd.stack.rebuild import members, ungated
 
 log = structlog.get_logger("gitopsd.stack")
 
-Wanted = Callable[[Memory], Mapping[UnitId, KubernetesUnit]]
-"""The units that the good revision of a memory asks for; none if there is no such revision."""
-
 DAEMON = Actor(ActorKind.DAEMON, "gitopsd")
-
-
-def _witness(memory: Memory) -> Memory:
-    """The part of a memory that its parents have for certain: holds and the audit's head change in between."""
-    return replace(memory, holds=(), audit=AuditHead())
-
-
-def _what_became_of(found: Memory | None, memory: Memory) -> str:
-    if found is None:
-        return "was deleted"
-    behind = found.generation < memory.generation  # ours could not be written then, or an old copy was put back
-    return f"was behind, at generation {found.generation}" if behind else "was changed by somebody"
 
 
 class Ledger:
@@ -44,7 +23,6 @@ class Ledger:
     def __init__(self, stack: str, source: str, instance: str, record: Record, clock: Clock) -> None:
         self.stack, self.source, self.instance = stack, source, instance
         self.record, self.clock = record, clock
-        self._parents_read = False
 
     @property
     def state(self) -> StackState:
@@ -109,68 +87,3 @@ class Ledger:
         """Make a place on record for a stack that has none yet."""
         if self.record.state(self.stack) is None:
             self.record.adopt_memory(self.memory)
-
-    # ------------------------------------------------------------ the parents
-
-    def read_parents(self, clusters: Mapping[str, Cluster], applysets: Mapping[str, str], wanted: Wanted) -> None:
-        """Once a process: learn what the clusters remember. The highest generation wins.
-
-        If that is a cluster's (the state directory was lost, or an old copy of it was put back), everything tracked is
-        uncertain until it has been looked at, and if a run was under way also dirty; `wanted` tells what the good
-        revision of that memory asks for. Raises NeedsPerson if the stack is another instance's.
-        """
-        if self._parents_read:
-            return
-        found = {name: cluster.load_memory(self.stack) for name, cluster in clusters.items()}
-        parents = [p for p in found.values() if p is not None]
-        other = next((p for p in parents if p.instance != self.instance), None)
-        if other is not None:
-            raise NeedsPerson(
-                Problem(
-                    f"the stack belongs to the instance {other.instance!r}",
-                    unit=self.stack,
-                    remedy=f"stop that one, then run `gitopsd takeover {self.stack}` here",
-                )
-            )
-        newest = max(parents, key=lambda p: p.generation, default=None)
-        if newest is not None and newest.generation > self.memory.generation:
-            log.info("memory taken from the cluster", stack=self.stack, generation=newest.generation)
-            self._rebuild(clusters, applysets, newest, wanted)
-        self._parents_read = True
-        behind = {n for n, p in found.items() if p is not None and p.generation < self.memory.generation}
-        self.spread({name: clusters[name] for name in behind})  # a crash came between host and cluster
-
-    def tend_parents(self, clusters: Mapping[str, Cluster]) -> None:
-        """Write the parents anew that somebody deleted or changed: without them a lost host forgets what is good and
-        what failed. Raises EnvironmentFault or NeedsPerson if one has become another process's."""
-        memory = self.memory
-        if not memory.runs:
-            return  # nothing of it was written yet
-        for name, cluster in clusters.items():
-            found = cluster.load_memory(self.stack)
-            if found is not None and _witness(found) == _witness(memory):
-                continue
-            cluster.save_memory(memory)
-            what = _what_became_of(found, memory)
-            detail = f"the parent in cluster {name} {what}; written anew as of generation {memory.generation}"
-            self.record.audit([self.event("parent", detail=detail)])
-            log.warning("parent written anew", stack=self.stack, cluster=name, why=what)
-
-    def _rebuild(
-        self, clusters: Mapping[str, Cluster], applysets: Mapping[str, str], memory: Memory, wanted: Wanted
-    ) -> None:
-        """Make the inventory from what is live and carries our marks. The memory comes last: until it is stored, the
-        next try begins anew."""
-        found = members(clusters, applysets, memory)
-        known = self.record.baselines(self.stack)
-        lost = [live for live in found if live.id not in known]
-        made = (Baseline.of(live, component="", order=(0, 0), digest="", at=self.now()) for live in lost)
-        modules = (remembered_baseline(m, self.now()) for m in memory.modules)
-        roots = (base for base in modules if base.unit not in known)
-        self.record.rebase(self.stack, [replace(b, certain=False) for b in (*known.values(), *made, *roots)])
-        if memory.attempting is not None:
-            marked = {d.unit for d in self.state.dirty}
-            marks = ungated(memory.attempting, found, wanted(memory), memory.modules)
-            self.record.soil(self.stack, [mark for mark in marks if mark.unit not in marked])
-        self.record.adopt_memory(memory)
-        self.record.audit([self.event("rebuild", detail=f"memory of generation {memory.generation} was read back")])

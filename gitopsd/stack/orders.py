@@ -107,6 +107,9 @@ def judge(order: Order, known: Known) -> str:
         OrderKind.RETRY: _judge_retry,
         OrderKind.ROLLBACK: _judge_rollback,
         OrderKind.DESTROY: _judge_destroy,
+        OrderKind.TAKEOVER: _judge_takeover,
+        OrderKind.ACCEPT_CLUSTER: _judge_accept_cluster,
+        OrderKind.UNLOCK: _judge_unlock,
     }[order.kind](order, known)
 
 
@@ -152,6 +155,23 @@ def _judge_destroy(order: Order, known: Known) -> str:
         raise Refused(f"{memory.stack} {what}; `gitopsd resume {memory.stack}` deploys it anew")
     data = " with everything that holds data" if order.with_data else "; what may hold data stays"
     return f"{memory.stack} is destroyed{data}{_after(known)}"
+
+
+def _judge_takeover(_order: Order, known: Known) -> str:
+    held = known.memory.held(HoldReason.INSTANCE)
+    if held is None:
+        raise Refused(f"{known.memory.stack} is no other instance's: there is nothing to take over")
+    return f"{known.memory.stack} is taken over; it was held: {held.detail}"
+
+
+def _judge_accept_cluster(order: Order, known: Known) -> str:
+    if known.memory.held(HoldReason.CLUSTER) is None:
+        raise Refused(f"{known.memory.stack} does not wait for a cluster to be accepted")
+    return f"{known.memory.stack} is deployed as new to the cluster that is called {order.target} now"
+
+
+def _judge_unlock(order: Order, known: Known) -> str:
+    return f"the lock of the state of terraform/{order.target} is removed, if there is one{_after(known)}"
 
 
 def _because(order: Order) -> str:

@@ -15,7 +15,7 @@ import structlog
 
 from gitopsd.model.audit import AuditEvent
 from gitopsd.model.ids import UnitId
-from gitopsd.model.memory import Baseline, StackState
+from gitopsd.model.memory import Baseline, HoldReason, StackState
 from gitopsd.model.orders import Answer, Grant, Order, OrderKind, Peer, Question, Request
 from gitopsd.model.ports import Clock, Record
 from gitopsd.model.run import RunRecord
@@ -74,6 +74,8 @@ class Reception:
             "reject": self._reject,
             "prune": self._prune,
             "abandon": self._abandon,
+            "takeover": self._plain(OrderKind.TAKEOVER),
+            "accept-cluster": self._accept_cluster,
             "sync": self._sync,
             "looked": self._looked,
         }
@@ -87,7 +89,8 @@ class Reception:
             return Answer(False, f"this gitopsd knows no command {request.command!r}: is it of an older version?")
         request = replace(request, why=request.why[:LONGEST_REASON])
         try:
-            self._check_stack(request.stack)
+            if request.stack or request.command != "accept-cluster":
+                self._check_stack(request.stack)
             return desk(peer, request)
         except Refused as no:
             self._write(peer, request, "refused", str(no))
@@ -167,6 +170,22 @@ class Reception:
         return self._take(
             peer, request, Order(OrderKind.DESTROY, peer.name, self._now(), request.why, with_data=with_data)
         )
+
+    def _accept_cluster(self, peer: Peer, request: Request) -> Answer:
+        """A cluster is every stack's that waits for it; `stack` is one alone."""
+        cluster, names = request.text("cluster"), [request.stack] if request.stack else self.stacks.names()
+        states = {name: self.record.state(name) for name in names}
+        waiting = [
+            name
+            for name, state in states.items()
+            if state is not None and cluster in state.memory.clusters and state.memory.held(HoldReason.CLUSTER)
+        ]
+        if not waiting:
+            raise Refused(f"no stack waits for a cluster to be accepted under the name {cluster!r}")
+        order = Order(OrderKind.ACCEPT_CLUSTER, peer.name, self._now(), request.why, cluster)
+        answers = [self._take(peer, replace(request, stack=name), order) for name in waiting]
+        text = "; ".join(answer.text for answer in answers)
+        return Answer(True, text, {"cluster": cluster, "stacks": waiting})
 
     def _take(self, peer: Peer, request: Request, order: Order) -> Answer:
         with self._one_by_one:

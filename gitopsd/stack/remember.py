@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from gitopsd.model.memory import (
@@ -16,6 +16,7 @@ from gitopsd.model.memory import (
     Pin,
     Quarantined,
 )
+from gitopsd.model.run import RunKind
 
 GOOD_KEPT = 10
 """Good revisions that are remembered: the targets of rollbacks."""
@@ -31,6 +32,7 @@ RUN_HOLDS = frozenset(
         HoldReason.ROLLBACK_FAILED,
         HoldReason.FAILED,
         HoldReason.INSTANCE,
+        HoldReason.CLUSTER,
     }
 )
 """Holds that a run which gets as far as its first effect has overcome. A source that is away is not among them: what
@@ -80,6 +82,19 @@ def failed(memory: Memory, found: Quarantined, rollback: Attempt | None) -> Memo
 def settled(memory: Memory) -> Memory:
     """After a rollback, however it ended, or a heal: nothing is under way."""
     return replace(memory, attempting=None)
+
+
+def moved(memory: Memory, clusters: Mapping[str, str], at: str) -> Memory:
+    """Other clusters answer under these names, by uid, and a person has accepted them: what ran there has to run again,
+    and the good revision, if there is one, is to be deployed anew."""
+    good = memory.good[0] if memory.good else None
+    again = Attempt("", RunKind.DEPLOY, good.commit, good.digest, at) if good and memory.pin is None else None
+    return replace(
+        memory,
+        clusters={**memory.clusters, **clusters},
+        jobs=tuple(job for job in memory.jobs if job.unit.cluster not in clusters),
+        attempting=memory.attempting or again,
+    )
 
 
 # ---------------------------------------------------------------- what people order

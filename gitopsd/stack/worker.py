@@ -28,6 +28,7 @@ from gitopsd.stack.detours import Detours
 from gitopsd.stack.facts import Facts, Publish
 from gitopsd.stack.good import GoodRevision
 from gitopsd.stack.ledger import Ledger
+from gitopsd.stack.parents import OtherCluster, Parents
 from gitopsd.stack.people import People
 from gitopsd.stack.pipeline import Ask, Pipeline, Planned
 from gitopsd.stack.recover import recover
@@ -66,6 +67,7 @@ class StackWorker:
         self.verdicts = Verdicts(ledger, pipeline, self.target)
         self.tracked = Tracked(ledger, pipeline.cluster)
         self.people = People(ledger)
+        self.parents = Parents(ledger)
         self.detours = Detours(self.verdicts, self.approvals, self._plan, self._run_for, self._after)
         self._suspects: frozenset[UnitId] = frozenset()
         self._trouble = ""
@@ -105,7 +107,7 @@ class StackWorker:
                 if rest is Rest.SETTLED and spoiled is not None:
                     raise spoiled
                 if rest is Rest.SETTLED:  # not sooner: what is tried again and again is one hold, with one beginning
-                    self.ledger.lift(HoldReason.BLOCKED, HoldReason.INSTANCE)
+                    self.ledger.lift(HoldReason.BLOCKED, HoldReason.INSTANCE, HoldReason.CLUSTER)
                 if rest is not None:
                     return rest
                 if self._stopping:
@@ -117,7 +119,7 @@ class StackWorker:
             self.ledger.hold(HoldReason.BLOCKED, str(fault))
             return Rest.RETRY
         except NeedsPerson as need:  # a cluster says that the stack is somebody else's
-            self.ledger.hold(HoldReason.INSTANCE, str(need))
+            self.ledger.hold(HoldReason.CLUSTER if isinstance(need, OtherCluster) else HoldReason.INSTANCE, str(need))
             return Rest.RETRY
         finally:
             self.facts.publish()
@@ -195,7 +197,7 @@ class StackWorker:
     def _prepare(self, ask: Ask) -> None:
         clusters = self.pipeline.clusters(ask.spec.clusters)
         applysets = self.pipeline.applysets(self.name, ask.spec.clusters)
-        self.ledger.read_parents(clusters, applysets, self.target.units)
+        self.parents.read(clusters, applysets, self.target.units)
         recover(
             self.ledger,
             self.pipeline.cluster,
@@ -433,7 +435,7 @@ class StackWorker:
         baselines = self.ledger.record.baselines(self.name)
         clusters = self.pipeline.clusters(clusters_of(baselines) | set(target.spec.clusters))
         applysets = self.pipeline.applysets(self.name, clusters)
-        self.ledger.tend_parents(clusters)
+        self.parents.tend(clusters)
         self.verdicts.reopen(target, self.runner.probe)
         now = self.ledger.clock.now()
         modules = due(baselines, desired.modules, now, self.pipeline.terraform.drift_interval)

@@ -196,6 +196,7 @@ class World:
     checks: dict[str, Health] = field(default_factory=dict)
     cache: MemoryCache = field(default_factory=MemoryCache)
     starts: int = 0
+    instance: str = INSTANCE
 
     def __post_init__(self) -> None:
         self.lock = RLock()
@@ -225,7 +226,7 @@ class World:
             lambda: self.sqlite.orders(STACK),
             self._wait,
         )
-        ledger = Ledger(STACK, SOURCE, INSTANCE, self.record, self.clock)
+        ledger = Ledger(STACK, SOURCE, self.instance, self.record, self.clock)
         self.worker = StackWorker(ledger, self.pipeline, self.attention, self._probe, lambda _facts: None)
         self.reception = Reception(self.record, self.clock, OneStack(self), "root")
 
@@ -337,6 +338,11 @@ class World:
         kept = {} if lose_state else {p.name: p.read_bytes() for p in self.state_dir.iterdir() if p.name != "lock"}
         self._begin_on(kept)
 
+    def move(self, server: ServerState) -> None:
+        """Start anew, with another cluster at the other end."""
+        self.server = server
+        self.restart()
+
     def _begin_on(self, files: Mapping[str, bytes]) -> None:
         self.close()
         shutil.rmtree(self.state_dir)
@@ -350,7 +356,7 @@ class World:
 
     @property
     def state(self) -> StackState:
-        return self.sqlite.state(STACK) or StackState(Memory(STACK, INSTANCE, SOURCE))
+        return self.sqlite.state(STACK) or StackState(Memory(STACK, self.instance, SOURCE))
 
     @property
     def holds(self) -> set[str]:

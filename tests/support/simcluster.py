@@ -101,8 +101,8 @@ class SimCluster:
     # ------------------------------------------------------------ reading
 
     def uid(self) -> str:
-        with self._call("uid"):
-            return "uid-of-kube-system"
+        with self._call("uid") as state:
+            return state.cluster_uid
 
     def catalog(self, *, refresh: bool = False) -> Catalog:
         with self._call("catalog") as state:
@@ -195,10 +195,10 @@ class SimCluster:
         with self._call("load-memory") as state:
             return _memory(state, stack)
 
-    def save_memory(self, memory: Memory) -> None:
+    def save_memory(self, memory: Memory, *, over: str = "") -> None:
         with self._call("save-memory", write=True) as state:
             there = _memory(state, memory.stack)
-            if there is not None and there.instance != memory.instance:
+            if there is not None and there.instance not in {memory.instance, over}:
                 raise NeedsPerson(f"stack {memory.stack} belongs to the instance {there.instance!r}")
             if there is not None and there.generation > memory.generation:
                 raise EnvironmentFault(f"the parent has generation {there.generation}, newer than {memory.generation}")

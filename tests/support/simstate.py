@@ -73,6 +73,7 @@ class ServerState:
     objects: dict[UnitId, Body] = field(default_factory=dict)
     memories: dict[str, bytes] = field(default_factory=dict)
     leases: dict[str, tuple[str, float]] = field(default_factory=dict)
+    cluster_uid: str = "uid-of-kube-system"
     version: int = 100
     uids: int = 0
     writes: list[tuple[str, UnitId]] = field(default_factory=list)

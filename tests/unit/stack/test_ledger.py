@@ -17,6 +17,7 @@ from gitopsd.model.memory import Good, Hold, HoldReason, JobDone, Memory, Quaran
 from gitopsd.model.ports import Cluster, Record
 from gitopsd.record import SqliteRecord, open_record
 from gitopsd.stack.ledger import Ledger
+from gitopsd.stack.parents import OtherCluster, Parents
 from tests.unit.planning.samples import APPLYSETS, STACK, applied, desired, live_object, manifest, only, stack
 from tests.unit.record.samples import FakeClock
 
@@ -36,6 +37,7 @@ class Parent:
     saved: list[Memory] = field(default_factory=list)
     loads: int = 0
     fault: Exception | None = None
+    kube_system: str = "uid-of-kube-system"
 
     def load_memory(self, stack: str) -> Memory | None:
         self.loads += 1
@@ -43,7 +45,10 @@ class Parent:
             raise self.fault
         return self.memory
 
-    def save_memory(self, memory: Memory) -> None:
+    def uid(self) -> str:
+        return self.kube_system
+
+    def save_memory(self, memory: Memory, *, over: str = "") -> None:
         if self.fault is not None:
             raise self.fault
         self.saved.append(memory)
@@ -64,7 +69,8 @@ def ledger(record: SqliteRecord) -> Ledger:
 
 
 def memory(generation: int, **more: Any) -> Memory:
-    return replace(Memory(STACK, "test", "main"), generation=generation, **more)
+    known = dict.fromkeys(("default", "other"), "uid-of-kube-system")
+    return replace(Memory(STACK, "test", "main", clusters=known), generation=generation, **more)
 
 
 def clusters(**parents: Parent) -> dict[str, Cluster]:
@@ -72,7 +78,7 @@ def clusters(**parents: Parent) -> dict[str, Cluster]:
 
 
 def read(ledger: Ledger, there: Mapping[str, Cluster]) -> None:
-    ledger.read_parents(there, APPLYSETS, lambda _: {})
+    Parents(ledger).read(there, APPLYSETS, lambda _: {})
 
 
 def test_the_highest_generation_wins_over_the_host_and_other_clusters(ledger: Ledger) -> None:
@@ -107,12 +113,13 @@ def test_another_instances_stack_is_refused_with_the_way_to_take_it_over(ledger:
 
 def test_a_refused_or_spoiled_look_is_made_again_and_a_good_one_only_once(ledger: Ledger) -> None:
     parent = Parent(memory(7), fault=EnvironmentFault("away"))
+    parents = Parents(ledger)
     for _ in range(2):
         with pytest.raises(EnvironmentFault):
-            read(ledger, clusters(default=parent))
+            parents.read(clusters(default=parent), APPLYSETS, lambda _: {})
     parent.fault = None
     for _ in range(3):
-        read(ledger, clusters(default=parent))
+        parents.read(clusters(default=parent), APPLYSETS, lambda _: {})
     assert parent.loads == 3
 
 
@@ -147,7 +154,7 @@ def test_a_parent_that_somebody_deleted_or_changed_is_written_anew_and_audited(
 ) -> None:
     ledger.record.adopt_memory(memory(3, runs=1))
     parent, whole = Parent(there), Parent(memory(3, runs=1, holds=(Hold(HoldReason.BLOCKED, "t", "gitopsd", "x"),)))
-    ledger.tend_parents(clusters(default=parent, other=whole))
+    Parents(ledger).tend(clusters(default=parent, other=whole))
     assert [m.generation for m in parent.saved] == [3]
     assert whole.saved == [], "holds are written with the next change of anything else"
     (told,) = audited(tmp_path)
@@ -158,8 +165,16 @@ def test_a_parent_that_somebody_deleted_or_changed_is_written_anew_and_audited(
 def test_a_stack_that_never_ran_has_no_parent_to_tend(ledger: Ledger) -> None:
     ledger.record.adopt_memory(memory(1))
     parent = Parent()
-    ledger.tend_parents(clusters(default=parent))
+    Parents(ledger).tend(clusters(default=parent))
     assert (parent.saved, parent.loads) == ([], 0)
+
+
+def test_a_swapped_cluster_is_no_deleted_parent(ledger: Ledger) -> None:
+    ledger.record.adopt_memory(memory(3, runs=1))
+    strange = Parent(kube_system="uid-of-another")
+    with pytest.raises(OtherCluster, match=r"uid-of-another, not uid-of-kube-system.*gitopsd accept-cluster other"):
+        Parents(ledger).tend(clusters(default=Parent(memory(3, runs=1)), other=strange))
+    assert (strange.saved, strange.loads) == ([], 0)
 
 
 # ---------------------------------------------------------------- holds
