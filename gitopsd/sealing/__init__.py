@@ -1,0 +1,1 @@
+"""Sealed secrets: opening what `kubeseal` wrote, writing what its controller opens, and the keypairs of this host."""
