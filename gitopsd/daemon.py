@@ -286,6 +286,10 @@ class Actors:
         shown = stack_status(actor.worker.facts.snapshot())
         return "" if shown["phase"] == Phase.SYNCED.value else f"{shown['phase']}: {shown['message']}"
 
+    def outcome(self, stack: str, order: int) -> tuple[bool, str] | None:
+        actor = self._actors.get(stack)
+        return actor.worker.people.outcomes.get(order) if actor else None
+
     def fetch(self, stack: str) -> str:
         desk = self._desks.get(stack)
         return self.poll(desk) if desk else "its source was not read yet"

@@ -34,6 +34,7 @@ COMMANDS = {
     "prune": "allow deletions that wait for a person, and show why the others wait",
     "abandon": "leave as it is what git no longer asks for, and forget it",
     "destroy": "delete everything of a stack",
+    "unlock": "remove the lock that a lost host left on a Terraform state",
     "takeover": "take a stack over from another instance that is gone",
     "accept-cluster": "let another cluster take the place of the one that had its name",
     "audit": "read, follow, export or verify the audit log",

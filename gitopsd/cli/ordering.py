@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,9 @@ from gitopsd.cli.place import paths_of
 from gitopsd.control.client import talk
 from gitopsd.model.orders import Answer, Request
 from gitopsd.views.layout import visible
+
+LOOK_EVERY = 0.5
+"""Seconds between two questions whether it is done."""
 
 SCHEMA = "gitopsd.io/answer/v1"
 
@@ -37,6 +41,15 @@ def ask(given: Namespace, command: str, **arguments: Any) -> Answer:
 def told(given: Namespace, command: str, **arguments: Any) -> int:
     """Tell the daemon, print its answer; the exit code."""
     return shown(given, command, ask(given, command, **arguments))
+
+
+def looked(given: Namespace, answer: Answer) -> Answer:
+    """The answer once the look that an order caused is over. Raises EnvironmentFault if the daemon ends before."""
+    while True:
+        found = ask(given, "looked", look=answer.data.get("look"), order=answer.data.get("order"))
+        if not found.ok or found.data.get("done") is True or "outcome" in found.data:
+            return found
+        time.sleep(LOOK_EVERY)
 
 
 def shown(given: Namespace, command: str, answer: Answer, more: Mapping[str, Any] | None = None) -> int:

@@ -49,7 +49,7 @@ class Order:
     @property
     def interrupts(self) -> bool:
         """Whether a run ends at its next safe point for it, as it would for a newer commit."""
-        return self.now or self.kind in {OrderKind.ROLLBACK, OrderKind.DESTROY}
+        return self.now or self.kind in {OrderKind.ROLLBACK, OrderKind.DESTROY, OrderKind.UNLOCK}
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,6 +216,10 @@ class Terraform(Protocol):
         """After a crash of this process: end what it left running (interrupt, then wait), bring a state home that could
         not be written, and remove the lock of a dead child of ours. Does nothing if there was no crash."""
 
+    def unlock(self, module: Module, lock: str = "") -> str:
+        """Remove the lock of a module's state for a person who knows that its owner is gone; whose it was, in words.
+        Raises NeedsPerson if there is none, if it is not the named one, or if a program of this host holds it."""
+
     def stop(self) -> None:
         """This process ends: interrupt what is being planned, and plan no more; both raise EnvironmentFault. Whoever
         applies hears of it by the `stop` of its `apply`. Safe in a signal handler."""

@@ -98,7 +98,10 @@ class StackAttention:
 
 
 def _interrupt(order: Order) -> Interrupt:
-    """What is stopped at once waits; everything else is replaced by what the person wants instead."""
+    """What is stopped at once waits, or goes on once the lock in its way is gone; everything else is replaced by what
+    the person wants instead."""
     if order.kind is OrderKind.SUSPEND:
         return Interrupt(order=f"suspended by {order.by}")
+    if order.kind is OrderKind.UNLOCK:
+        return Interrupt(order=f"{order.by} lets the lock of terraform/{order.target} be removed")
     return Interrupt(order.target or order.kind.value, order=f"{order.kind.value} by {order.by}")

@@ -27,6 +27,7 @@ from gitopsd.planning.findings import Finding
 from gitopsd.planning.resolve import resolve
 from gitopsd.planning.select import select
 from gitopsd.render import ModuleFacts, Renderer
+from gitopsd.stack.locks import LockLook, unlock
 from gitopsd.stack.modules import Look, deploy_part, rollback_part
 from gitopsd.stack.places import placed
 
@@ -258,7 +259,7 @@ class Pipeline:
     ) -> Planned:
         """`ahead`: as if the other stacks had carried out the same commit by then."""
         baselines = look.baselines
-        part = deploy_part(bench, look, partial(self._modules_at, ask.spec))
+        part = deploy_part(bench, look, partial(self.modules_at, ask.spec))
         desired = part.filled
         selection = select(desired, baselines, state, scope=look.scope, drifted=look.drifted)
         known = {*ask.spec.clusters, *(b.unit.cluster for b in selection.remove)}
@@ -305,7 +306,7 @@ class Pipeline:
         baselines = self.record.baselines(spec.name)
         target = self.desired(ask) if ask else Desired(spec.name, NO_REVISION, "", {})
         look = Look(spec, target, baselines, None, (), [d.unit for d in state.dirty], {}, at)
-        part = rollback_part(bench, look, state, partial(self._modules_at, spec))
+        part = rollback_part(bench, look, state, partial(self.modules_at, spec))
         desired = part.filled if ask else None
         dirty = [d.unit for d in state.dirty if not d.unit.is_terraform]
         clusters = {*spec.clusters, *(u.cluster for u in dirty)}
@@ -346,11 +347,19 @@ class Pipeline:
         self._with_room.add(name)
         return ""
 
-    def _modules_at(self, spec: StackSpec, commit: str) -> Mapping[UnitId, TerraformUnit]:
+    def modules_at(self, spec: StackSpec, commit: str) -> Mapping[UnitId, TerraformUnit]:
         """The modules of a stack at another commit. Raises CommitError or NeedsPerson."""
         then = self.ask(spec.source, spec.name, commit).spec
         modules = self.renderer.modules(self.source(spec.source).tree(commit), then, self._facts)
         return {module.id: module for module in modules}
+
+    def unlock(self, ask: Ask, component: str, lock: str) -> str:
+        """Remove the lock of a component's state, or only the named one; whose it was. Raises GitopsdError."""
+        stack = ask.spec.name
+        tree = self.source(ask.spec.source).tree
+        look = LockLook(stack, ask.commit, self.record.baselines(stack), partial(self.modules_at, ask.spec), tree)
+        self._why_not_run(ask.spec, None)
+        return unlock(self.terraform.program, look, component, lock)
 
     def _others(self, stack: str) -> dict[str, Mapping[UnitId, Baseline]]:
         return {name: self.record.baselines(name) for name in self.record.stacks() if name != stack}

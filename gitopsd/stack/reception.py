@@ -53,6 +53,9 @@ class Stacks(Protocol):
     def looked(self, stack: str, number: int) -> str | None:
         """None until that look is over; then why the stack is not as git asks, "" if it is."""
 
+    def outcome(self, stack: str, order: int) -> tuple[bool, str] | None:
+        """What came of an order that can go wrong when it is carried out; None while it was not."""
+
     def fetch(self, stack: str) -> str:
         """Ask its source for the newest commit; why that could not be done, "" if it was."""
 
@@ -74,6 +77,7 @@ class Reception:
             "reject": self._reject,
             "prune": self._prune,
             "abandon": self._abandon,
+            "unlock": self._unlock,
             "takeover": self._plain(OrderKind.TAKEOVER),
             "accept-cluster": self._accept_cluster,
             "sync": self._sync,
@@ -169,6 +173,14 @@ class Reception:
         with_data = request.flag("withData")
         return self._take(
             peer, request, Order(OrderKind.DESTROY, peer.name, self._now(), request.why, with_data=with_data)
+        )
+
+    def _unlock(self, peer: Peer, request: Request) -> Answer:
+        component, lock = request.text("component").removeprefix("terraform/"), request.text("lock")
+        if not component:
+            raise Refused("name the Terraform component whose state is locked")
+        return self._take(
+            peer, request, Order(OrderKind.UNLOCK, peer.name, self._now(), request.why, component, head=lock)
         )
 
     def _accept_cluster(self, peer: Peer, request: Request) -> Answer:
@@ -296,6 +308,10 @@ class Reception:
         number = request.arguments.get("look")
         why = self.stacks.looked(request.stack, number if isinstance(number, int) else 0)
         done: dict[str, Any] = {"done": why is not None, "synced": why == ""}
+        order = request.arguments.get("order")
+        came = self.stacks.outcome(request.stack, order) if isinstance(order, int) else None
+        if came is not None:
+            done["outcome"] = {"ok": came[0], "text": came[1]}
         return Answer(True, why or "", done)
 
     # ------------------------------------------------------------ what is known

@@ -99,7 +99,7 @@ class StackWorker:
                     self._obey_blindly(commit)
                     return Rest.SETTLED
                 self._prepare(ask)
-                self.people.obey(commit, self.pipeline.clusters(ask.spec.clusters))
+                self.people.obey(commit, self.pipeline.clusters(ask.spec.clusters), partial(self.pipeline.unlock, ask))
                 if sweep:
                     spoiled = self._sweep_unless_spoiled(spoiled)
                     sweep = spoiled is not None

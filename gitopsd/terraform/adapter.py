@@ -24,7 +24,6 @@ from gitopsd.terraform.preparation import Preparation, Ready, said_in, state_gon
 from gitopsd.terraform.runner import Runner
 from gitopsd.terraform.settings import TerraformSettings
 from gitopsd.tfplan import (
-    LockInfo,
     Scrubber,
     Seal,
     State,
@@ -132,10 +131,8 @@ class RealTerraform:
         with contextlib.suppress(Unprepared):  # it died in init: what it left is looked after when init is through
             self._care.finish(place, component, self._scrubber(stack, component))
 
-    def unlock(self, module: Module) -> LockInfo:
-        """Remove the lock of a module's state, whoever holds it, for a person who knows that its owner is gone. Raises
-        NeedsPerson if there is none, or if it is held by a program that runs on this host."""
-        return self._care.unlock(self._ready(module, known=False, settled=False))
+    def unlock(self, module: Module, lock: str = "") -> str:
+        return str(self._care.unlock(self._ready(module, known=False, settled=False), lock))
 
     def _scrubber(self, stack: str, component: str) -> Scrubber:
         with self._lock:

@@ -61,12 +61,16 @@ class Care:
         if done:
             place.crashed.unlink(missing_ok=True)
 
-    def unlock(self, ready: Ready) -> LockInfo:
-        """Remove a lock, whoever holds it. Raises NeedsPerson if there is none, or somebody is at work here."""
+    def unlock(self, ready: Ready, wanted: str = "") -> LockInfo:
+        """Remove a lock, whoever holds it. Raises NeedsPerson if there is none, if it is not the one that is `wanted`,
+        or if somebody is at work here."""
         unit = ready.unit
         lock = self._held(ready.place, ready.laid.root, str(unit.id), ready.scrubber)
         if lock is None:
             raise NeedsPerson(Problem("its state is not locked; there is nothing to do", unit=str(unit.id)))
+        if wanted not in {"", lock.id}:
+            text = f"its state is locked by {lock} by now"
+            raise NeedsPerson(Problem(text, unit=str(unit.id), remedy="name that lock if its owner is gone, too"))
         busy = running_in(ready.place.data)
         if busy:
             text = f"its state is locked by {lock}, and process {busy[0]} of gitopsd is at work on it"

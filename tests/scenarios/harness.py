@@ -171,6 +171,9 @@ class OneStack:
     def looked(self, _stack: str, _number: int) -> str | None:
         return ""
 
+    def outcome(self, _stack: str, order: int) -> tuple[bool, str] | None:
+        return self._world.worker.people.outcomes.get(order)
+
     def fetch(self, _stack: str) -> str:
         return ""
 

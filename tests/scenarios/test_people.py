@@ -521,6 +521,70 @@ def test_destroy_takes_terraform_along(world: World) -> None:
     assert world.holds == {"destroyed"}
 
 
+# ---------------------------------------------------------------- unlock
+
+
+def locked(world: World, **arguments: Any) -> Any:
+    """A lost host holds the state and a change of it waits, until somebody says `unlock`; the number of that order."""
+    world.deliver(shop())
+    state = world.server.modules["network"]
+    state.lock = "root@lost"
+    world.push(shop("2"))
+    orders: list[Any] = []
+
+    def ordered() -> None:
+        answer = world.say("unlock", "it burnt down", **arguments)
+        assert answer.ok, answer.text
+        assert outcome(world, answer.data["order"]) is None
+        orders.append(answer.data["order"])
+
+    started = world.clock.seconds
+    world.when(lambda: world.clock.seconds > started + 60, ordered)
+    world.when(lambda: world.clock.seconds > started + 2 * HOUR, lambda: setattr(state, "lock", ""))
+    world.settle()
+    assert world.verdicts[-1] == ("deploy", "good")
+    assert (world.holds, world.sqlite.orders("shop")) == (set(), ())
+    return outcome(world, orders[0]), world.clock.seconds - started
+
+
+def outcome(world: World, number: Any) -> Any:
+    return world.say("looked", look=1, order=number).data.get("outcome")
+
+
+def test_the_lock_of_a_lost_host_is_removed_and_the_run_that_waits_for_it_goes_on(world: World) -> None:
+    came, took = locked(world, component="network")
+    assert came == {"ok": True, "text": "the lock of root@lost was removed"}
+    assert took < HOUR
+    assert ("ops", "done", "the lock of root@lost was removed") in audited(world, "unlock")
+
+
+def test_a_lock_of_another_than_the_named_one_stays(world: World) -> None:
+    came, took = locked(world, component="terraform/network", lock="root@elsewhere")
+    assert came["ok"] is False
+    assert took > HOUR
+
+
+def test_unlock_of_what_is_no_component_says_which_there_are(world: World) -> None:
+    world.deliver(shop())
+    answer = world.say("unlock", component="app")
+    world.settle()
+    assert outcome(world, answer.data["order"]) == {
+        "ok": False,
+        "text": "there is no Terraform component 'app'; there is network",
+    }
+    assert world.sqlite.orders("shop") == ()
+
+
+def test_an_order_to_unlock_that_nobody_could_carry_out_in_time_counts_no_longer(world: World) -> None:
+    world.deliver(shop())
+    world.server.modules["network"].lock = "root@lost"
+    answer = world.say("unlock", component="network")
+    world.clock.wait(HOUR)
+    world.settle()
+    assert "may be another by now" in outcome(world, answer.data["order"])["text"]
+    assert world.server.modules["network"].lock == "root@lost"
+
+
 # ---------------------------------------------------------------- strangers and nonsense
 
 

@@ -63,6 +63,8 @@ class SimModule:
     lineage: str = ""
     resources: Resources = field(default_factory=dict)
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lock: str = ""
+    """Who holds its lock, in words; nobody by default."""
 
 
 @dataclass

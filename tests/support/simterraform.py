@@ -87,6 +87,14 @@ class SimTerraform:
     def settle(self, stack: str, component: str) -> None:
         """A killed process leaves nothing running here."""
 
+    def unlock(self, module: Module, lock: str = "") -> str:
+        with self._call("tf-unlock", module.unit.id, write=True):
+            state = self._state(module)
+            if not state.lock or lock not in {"", state.lock}:
+                raise NeedsPerson(Problem("its state is not locked so", unit=str(module.unit.id)))
+            holder, state.lock = state.lock, ""
+            return holder
+
     def stop(self) -> None:
         """No plan takes time here."""
 
@@ -140,8 +148,9 @@ class SimTerraform:
         self.started.append(f"apply {unit.name}")
         if saved is None:
             raise AssertionError("only a saved plan may be applied")
-        if saved.serial != self._state(module).serial:
-            return ModuleFailure("saved plan is stale", Cause.ENVIRONMENT, stale=True)
+        refusal = _refusal(self._state(module), saved)
+        if refusal is not None:
+            return refusal
         made: list[str] = []
         for action, address, _ in saved.steps:
             if stop():
@@ -188,6 +197,14 @@ class SimTerraform:
 
 
 # ---------------------------------------------------------------- what code means
+
+
+def _refusal(state: SimModule, saved: _Saved) -> ModuleFailure | None:
+    if state.lock:
+        return ModuleFailure(f"the state is locked by {state.lock}", Cause.ENVIRONMENT)
+    if saved.serial != state.serial:
+        return ModuleFailure("saved plan is stale", Cause.ENVIRONMENT, stale=True)
+    return None
 
 
 def _whole(module: Module) -> dict[str, Any]:
@@ -324,6 +341,9 @@ class NoTerraform:
 
     def settle(self, stack: str, component: str) -> None:
         """Nothing was ever started."""
+
+    def unlock(self, module: Module, lock: str = "") -> str:
+        raise AssertionError(f"Terraform was started for {module.unit.id}")
 
     def stop(self) -> None:
         """Nothing runs."""

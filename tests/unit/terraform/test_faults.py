@@ -382,8 +382,11 @@ def test_unlock_by_hand_removes_the_lock_of_a_lost_host(bench: Bench, states: St
     module = bench.module(states.block + DATA % ("a", "1"))
     bench.deploy(module)
     states.lock = lock_of("root@lost", "2026-11-22T22:00:00Z")
+    with pytest.raises(NeedsPerson, match=r"locked by .*aaaa-bbbb.* by now"):
+        bench.terraform.unlock(module, "another")
+    assert states.lock
     removed = bench.terraform.unlock(module)
-    assert removed.id == "aaaa-bbbb"
+    assert removed.endswith("(lock aaaa-bbbb)")
     assert not states.lock
     with pytest.raises(NeedsPerson, match="not locked"):
         bench.terraform.unlock(module)
