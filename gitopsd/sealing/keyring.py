@@ -1,0 +1,255 @@
+"""The keypairs of this host: NAME.key and NAME.crt in one directory, PEM, as the sealed-secrets controller makes them.
+
+What is wrong with one pair is said of that pair; the others go on opening. An expired certificate seals nothing more,
+but its key opens what was sealed with it for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from gitopsd.model.errors import EnvironmentFault, Problem
+from gitopsd.sealing.custody import SWAPPED, directory_problem, file_problem
+from gitopsd.sealing.envelope import OpeningKey, fingerprint
+from gitopsd.sealing.mackey import FILE as MAC_FILE
+from gitopsd.sealing.mackey import MacKey
+
+_MAX_BYTES: Final = 256 * 1024
+_ATTEMPTS: Final = 3
+"""Looks at a directory whose files vanish while they are read, as they do when a mounted Secret is swapped."""
+
+
+class BadKey(ValueError):
+    """PEM text that is no usable key or certificate; the message says what, to a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keypair:
+    """One keypair; `certificate` is PEM. The times are those of the certificate."""
+
+    name: str
+    fingerprint: str
+    valid_from: datetime
+    valid_until: datetime
+    certificate: bytes = field(repr=False)
+    private: RSAPrivateKey = field(repr=False, compare=False)
+
+    @property
+    def public(self) -> RSAPublicKey:
+        return self.private.public_key()
+
+    @property
+    def opening(self) -> OpeningKey:
+        return OpeningKey(self.fingerprint, self.private)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The key directory at one moment: usable pairs, newest first; what is wrong with the others; a digest of the
+    files, which changes whenever one of them does."""
+
+    pairs: tuple[Keypair, ...]
+    problems: tuple[Problem, ...]
+    digest: str
+    directory: Path
+    _mac: MacKey = field(repr=False, compare=False)
+
+    @property
+    def opening(self) -> tuple[OpeningKey, ...]:
+        """What to open with, newest first, each key once."""
+        return tuple({pair.fingerprint: pair.opening for pair in self.pairs}.values())
+
+    @property
+    def newest(self) -> Keypair | None:
+        return self.pairs[0] if self.pairs else None
+
+    def for_sealing(self, now: datetime) -> Keypair:
+        """The newest pair whose certificate has not expired. Raises EnvironmentFault if there is none."""
+        for pair in self.pairs:
+            if now < pair.valid_until:  # one from the future is newer still: clocks differ
+                return pair
+        if self.pairs:
+            raise EnvironmentFault(
+                Problem("no certificate is valid now", str(self.directory), remedy="gitopsd keys rotate")
+            )
+        raise EnvironmentFault(
+            *(self.problems or (Problem("there is no keypair", str(self.directory), remedy="gitopsd keys generate"),))
+        )
+
+    def mac(self, data: bytes) -> str:
+        """A keyed digest of secret data, fit to be stored: `NAME:HEX`, see `MacKey.mac`. Raises EnvironmentFault."""
+        return self._mac.mac(data)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    data: bytes = field(repr=False)
+    mark: tuple[int, int]
+    """(mode, owner)."""
+    problem: Problem | None
+
+
+class Keyring:
+    """Reads one key directory. For any thread; what did not change is not parsed again."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._mac = MacKey(directory)
+        self._last: Keys | None = None
+        self._parsed: dict[str, Keypair | str] = {}
+
+    def digest(self) -> str:
+        """The digest that `snapshot` would have, without an operation on any key: equal means that nothing changed."""
+        return _digest(*_read_all(self._directory))
+
+    def snapshot(self) -> Keys:
+        """The keys of now. Raises nothing: what cannot be used is among the problems."""
+        with self._lock:
+            files, problems = _read_all(self._directory)
+            digest = _digest(files, problems)
+            if self._last is None or self._last.digest != digest:
+                self._last = self._keys(files, problems, digest)
+            return self._last
+
+    def _keys(self, files: Mapping[str, _File], problems: list[Problem], digest: str) -> Keys:
+        pairs, parsed = [], {}
+        for name in sorted({file.rpartition(".")[0] for file in files}):
+            key, certificate = files.get(f"{name}.key"), files.get(f"{name}.crt")
+            path = self._directory / (f"{name}.key" if key else f"{name}.crt")
+            if key is None or certificate is None:
+                other = f"{name}.crt" if key else f"{name}.key"
+                problems.append(Problem(f"its other half {other} is missing", str(path), remedy="bring both or none"))
+                continue
+            if trouble := key.problem or certificate.problem:
+                problems.append(trouble)
+                continue
+            mark = hashlib.sha256(b"%d:" % len(key.data) + key.data + certificate.data).hexdigest() + name
+            found = self._parsed[mark] if mark in self._parsed else _pair_or_fault(name, key.data, certificate.data)
+            parsed[mark] = found
+            if isinstance(found, str):
+                problems.append(Problem(found, str(path), remedy="restore the pair, or move both files away"))
+            else:
+                pairs.append(found)
+        self._parsed = parsed
+        pairs.sort(key=lambda pair: (pair.valid_from, pair.name), reverse=True)
+        return Keys(tuple(pairs), tuple(problems), digest, self._directory, self._mac)
+
+
+def load_pair(name: str, key: bytes, certificate: bytes) -> Keypair:
+    """A keypair of two PEM texts: the key as PKCS#1 or PKCS#8 without a passphrase; of several certificates, the first
+    counts. Raises BadKey."""
+    try:
+        private = load_pem_private_key(key, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise BadKey("this is not an RSA private key in PEM without a passphrase") from None
+    if not isinstance(private, RSAPrivateKey):
+        raise BadKey("this is a private key, but not one of RSA")
+    try:
+        found = x509.load_pem_x509_certificates(certificate)[0]
+        public = found.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadKey("its certificate is not an X.509 certificate in PEM") from None
+    if public != private.public_key():
+        raise BadKey("its certificate is one of another key")
+    return Keypair(
+        name=name,
+        fingerprint=fingerprint(private.public_key()),
+        valid_from=found.not_valid_before_utc,
+        valid_until=found.not_valid_after_utc,
+        certificate=found.public_bytes(Encoding.PEM),
+        private=private,
+    )
+
+
+def certificate_key(pem: bytes, now: datetime | None = None) -> RSAPublicKey:
+    """The public key of a certificate to seal with. Raises BadKey if it is none, or not valid `now`."""
+    now = now or datetime.now(UTC)
+    try:
+        found = x509.load_pem_x509_certificates(pem)[0]
+        public = found.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadKey("this is not an X.509 certificate in PEM, as `gitopsd keys cert` prints it") from None
+    if not isinstance(public, RSAPublicKey):
+        raise BadKey("this certificate is not one of an RSA key")
+    if now >= found.not_valid_after_utc:
+        raise BadKey(f"this certificate expired on {found.not_valid_after_utc:%Y-%m-%d}")
+    return public
+
+
+def _pair_or_fault(name: str, key: bytes, certificate: bytes) -> Keypair | str:
+    try:
+        return load_pair(name, key, certificate)
+    except BadKey as error:
+        return str(error)
+
+
+# ---------------------------------------------------------------- the directory
+
+
+def _read_all(directory: Path) -> tuple[dict[str, _File], list[Problem]]:
+    """(key and certificate files by name, what is wrong with the directory itself)."""
+    try:
+        problem = directory_problem(directory)
+        if problem is not None:
+            return {}, [problem]
+        for _ in range(_ATTEMPTS):
+            swapped = directory / SWAPPED
+            found = _read_from(directory, swapped.resolve(strict=True) if swapped.is_symlink() else directory)
+            if found is not None:
+                return found, []
+    except FileNotFoundError:
+        return {}, [Problem("the key directory does not exist", str(directory), remedy="gitopsd keys generate")]
+    except OSError as error:
+        remedy = "let the user of gitopsd read it"
+        return {}, [Problem(f"the key directory cannot be read: {error.strerror}", str(directory), remedy=remedy)]
+    return {}, [Problem("the key directory changes while it is read", str(directory))]
+
+
+def _read_from(directory: Path, real: Path) -> dict[str, _File] | None:
+    """The files, all read from the same real directory; None if one vanished meanwhile."""
+    files = {}
+    for path in sorted(real.iterdir()):
+        if path.suffix not in {".key", ".crt"} or path.name.startswith(".") or path.name == MAC_FILE:
+            continue
+        try:
+            files[path.name] = _read_file(directory / path.name, path)
+        except FileNotFoundError:
+            return None
+    return files
+
+
+def _read_file(shown: Path, path: Path) -> _File:
+    try:
+        if not path.is_file():
+            return _File(b"", (0, 0), Problem("is not a file", str(shown), remedy="move it away"))
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            problem = file_problem(shown, found) if path.suffix == ".key" else None
+            return _File(file.read(_MAX_BYTES), (found.st_mode, found.st_uid), problem)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        denied = f"chown {os.geteuid()} {shlex.quote(str(shown))}" if isinstance(error, PermissionError) else ""
+        return _File(b"", (0, 0), Problem(f"cannot be read: {error.strerror}", str(shown), remedy=denied))
+
+
+def _digest(files: Mapping[str, _File], problems: list[Problem]) -> str:
+    said = hashlib.sha256()
+    for name, file in sorted(files.items()):
+        said.update(f"{name}\0{file.mark}\0{hashlib.sha256(file.data).hexdigest()}\0{file.problem}\n".encode())
+    said.update("\n".join(map(str, problems)).encode())
+    return said.hexdigest()
