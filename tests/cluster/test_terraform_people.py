@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,48 @@ def test_what_a_person_allowed_goes_back_with_the_rest(shop: Shop) -> None:
     assert after["terraform_data.db"] == before["terraform_data.db"]
     assert after["random_pet.name"] != before["random_pet.name"]
     assert (shop.settings(), shop.image()) == ("db-1", GOOD)
+
+
+def test_a_vanished_component_may_be_abandoned_with_everything_that_it_made(shop: Shop) -> None:
+    world = shop.world
+    extra = shop.module("extra", 5)
+    live(shop, components=[extra], more={"infra/extra/main.tf": 'resource "random_pet" "extra" {\n}\n'})
+    before = shop.resources("extra")
+    commit = world.push({**shop.files(), "infra/extra/main.tf": None})
+    wait_asked(shop)
+    told = world.gitopsd("abandon", world.stack, "extra", "--reason", "another team has it now")
+    assert "left as it is and forgotten: terraform/extra" in told
+    world.wait_good(commit)
+    wait_until(lambda: world.phase() == "Synced", "nothing is asked any more")
+    assert shop.resources("extra") == before
+    newer = world.push(shop.files("3"))
+    world.wait_good(newer)
+    assert shop.resources("extra") == before
+    (entry,) = [e for e in world.json("audit", "-n", "500")["entries"] if e["action"] == "abandon"]
+    assert (entry["unit"], entry["detail"].partition(":")[0]) == ("terraform/extra", "another team has it now")
+
+
+def test_the_lock_of_a_lost_host_is_removed_at_a_persons_word_and_the_run_goes_on(shop: Shop) -> None:
+    world = shop.world
+    shop.configure(lockTimeout="1s")
+    live(shop)
+    lease = f"lock-tfstate-default-{shop.key}"
+    who = {"ID": "lost-lock", "Operation": "OperationTypeApply", "Who": "root@lost", "Created": "2026-11-22T22:00:00Z"}
+    patch = {
+        "metadata": {"annotations": {"app.terraform.io/lock-info": json.dumps(who)}},
+        "spec": {"holderIdentity": "lost-lock"},
+    }
+    world.kubectl("patch", "-n", "gitopsd-system", f"lease/{lease}", "--type=merge", "-p", json.dumps(patch))
+    commit = world.push(shop.files("2"))
+    told = wait_until(
+        lambda: next((h["detail"] for h in world.status()["holds"] if h["reason"] == "blocked"), ""), "it waits"
+    )
+    assert "root@lost since 2026-11-22 22:00:00 UTC" in told
+    assert f"gitopsd unlock {world.stack} network" in told
+    assert "by now" in world.run("unlock", world.stack, "network", "--lock", "another").stderr
+    assert shop.lock() == "lost-lock"
+    told = world.gitopsd("unlock", world.stack, "network", "--reason", "the host burnt down")
+    assert "the lock of root@lost since 2026-11-22 22:00:00 UTC" in told
+    world.wait_good(commit)
+    assert shop.lock() == ""
+    assert "not locked" in world.run("unlock", world.stack, "network").stderr
