@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
 
 from gitopsd.execution.clocks import GateClocks
-from gitopsd.execution.sweep import due, survey, suspicious
-from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson, Problem
-from gitopsd.model.ids import UnitId, clusters_of
-from gitopsd.model.memory import HoldReason, StackState
-from gitopsd.model.modules import ResourceAction, ResourceChange
+from gitopsd.model.errors import CommitError, EnvironmentFault, NeedsPerson, Problem
+from gitopsd.model.ids import clusters_of
+from gitopsd.model.memory import HoldReason
 from gitopsd.model.orders import UNASKED
-from gitopsd.model.plan import Approval, Change, Plan
+from gitopsd.model.plan import Approval
 from gitopsd.model.ports import Probe
 from gitopsd.model.run import RunKind, Verdict
-from gitopsd.model.spec import DriftMode
 from gitopsd.model.status import Wanted
 from gitopsd.stack import remember
 from gitopsd.stack.approvals import Approvals
 from gitopsd.stack.attention import StackAttention
 from gitopsd.stack.decide import Situation, Step, decide
 from gitopsd.stack.detours import Detours
+from gitopsd.stack.drift import Drift
 from gitopsd.stack.facts import Facts, Publish
 from gitopsd.stack.good import GoodRevision
 from gitopsd.stack.ledger import Ledger
@@ -68,8 +65,9 @@ class StackWorker:
         self.tracked = Tracked(ledger, pipeline.cluster)
         self.people = People(ledger)
         self.parents = Parents(ledger)
-        self.detours = Detours(self.verdicts, self.approvals, self._plan, self._run_for, self._after)
-        self._suspects: frozenset[UnitId] = frozenset()
+        run, after = self._run, self._after
+        self.drift = Drift(self.verdicts, self.tracked, self.approvals, self.facts, self.parents, probe, run, after)
+        self.detours = Detours(self.verdicts, self.approvals, self._plan, self._run_for, after)
         self._trouble = ""
         self._unreadable = False  # the commit that is asked for
         self._rewound = ""
@@ -101,7 +99,7 @@ class StackWorker:
                 self._prepare(ask)
                 self.people.obey(commit, self.pipeline.clusters(ask.spec.clusters), partial(self.pipeline.unlock, ask))
                 if sweep:
-                    spoiled = self._sweep_unless_spoiled(spoiled)
+                    spoiled = self.drift.sweep_unless_spoiled(spoiled)
                     sweep = spoiled is not None
                 rest = self._step(self._unfinished(ask)).rest
                 if rest is Rest.SETTLED and spoiled is not None:
@@ -213,7 +211,7 @@ class StackWorker:
 
     def _step(self, ask: Ask) -> Next:
         state = self.ledger.state
-        self._suspects |= allowed_heals(state)
+        self.drift.allow(state)
         baselines = self.ledger.record.baselines(self.name)
         decision = decide(
             Situation(
@@ -221,7 +219,7 @@ class StackWorker:
                 digest=ask.digest,
                 dirty=bool(state.dirty),
                 uncertain=any(not b.certain for b in baselines.values()),
-                drifted=bool(self._suspects),
+                drifted=bool(self.drift.suspects),
                 on_failure=ask.spec.on_failure,
                 open=self.approvals.open,
                 allowed=any(digest.startswith(UNASKED) for digest in state.granted),
@@ -232,8 +230,8 @@ class StackWorker:
             Step.ROLL_BACK: self._roll_back,
             Step.GO_BACK: self._detour,
             Step.DESTROY: self._detour,
-            Step.HEAL: self._heal,
-            Step.REPORT: partial(self._heal, report=True),
+            Step.HEAL: self.drift.heal,
+            Step.REPORT: partial(self.drift.heal, report=True),
         }
         if decision.step in steps:
             return steps[decision.step](ask)
@@ -262,7 +260,7 @@ class StackWorker:
 
     def _plan(self, ask: Ask) -> Planned:
         """The plan of the whole of a commit. Raises CommitError."""
-        state, drifted = self.ledger.state, self._suspects
+        state, drifted = self.ledger.state, self.drift.suspects
         return self.pipeline.plan(ask, state, at=self.ledger.now(), drifted=drifted, granted=state.granted)
 
     def _deploy(self, ask: Ask) -> Next:
@@ -278,10 +276,9 @@ class StackWorker:
             return self._wait_for_people(ask, planned.plan.approvals)
         self.approvals.granted(planned.plan.approvals, ask.digest)
         ended = self._run(RunKind.DEPLOY, ask, planned)
-        self._suspects = frozenset()
+        self.drift.over(ended)
         if ended.run.verdict is Verdict.GOOD:
             self.verdicts.good(ask, ended.run)
-            self.facts.drift({})
         elif ended.run.verdict is Verdict.FAILED:
             self.verdicts.failed(ask, ended.run)
         self._answers_are_used(ended)
@@ -303,7 +300,7 @@ class StackWorker:
         if ended.run.verdict in {Verdict.GOOD, Verdict.FAILED}:
             self.approvals.close(deletions=True)
 
-    # ------------------------------------------------------------ rollback and heal
+    # ------------------------------------------------------------ rollback
 
     def _roll_back(self, ask: Ask) -> Next:
         state = self.ledger.state
@@ -349,103 +346,9 @@ class StackWorker:
 
     def _run_for(self, kind: RunKind, ask: Ask, planned: Planned, by: str) -> Ended:
         ended = self._run(kind, ask, planned, by=by)
-        self._suspects = frozenset()
+        self.drift.over(ended)
         self._answers_are_used(ended)
-        if ended.run.verdict is Verdict.GOOD:
-            self.facts.drift({})
         return ended
-
-    def _heal(self, ask: Ask, *, report: bool = False) -> Next:
-        uncertain = {u for u, b in self.ledger.record.baselines(self.name).items() if not b.certain}
-        scope = self._suspects | uncertain
-        try:
-            target = self.target.ask() or ask
-            planned = self._plan_heal(target, scope)
-        except (CommitError, NeedsPerson) as error:
-            return self._cannot_heal(scope, error)
-        self._suspects = frozenset()
-        wanted = planned.desired.units
-        planned_for = {*planned.plan.equal, *(c.unit for c in planned.plan.applies())}
-        self.tracked.account_for(scope - planned_for, wanted)  # finished Jobs, too, of which no plan says anything
-        self.facts.drift(drift_of(planned.plan), kept=modules_of(self.facts.drifted) - scope)
-        if planned.plan.empty or report or target.spec.drift is DriftMode.REPORT:
-            planned.bench.discard()
-            self.tracked.take_note(planned)
-            self.tracked.account_for({c.unit for c in planned.plan.applies()}, wanted)
-            return AGAIN
-        ended = self._run(RunKind.HEAL, target, planned)
-        if ended.run.verdict is Verdict.FAILED:
-            return RETRY
-        if ended.run.verdict is Verdict.GOOD:
-            self.facts.drift({})
-        return self._after(ended)
-
-    def _plan_heal(self, target: Ask, scope: Collection[UnitId]) -> Planned:
-        """What mends the units in `scope`. Changes of Terraform that need a person are reported and left out, unless
-        they are allowed: they keep nothing else from being healed."""
-        state = self.ledger.state
-        plan = partial(self.pipeline.plan, target, state, at=self.ledger.now(), granted=state.granted)
-        planned = plan(scope=scope, drifted=scope)
-        missing = self.approvals.missing(planned.plan.approvals, target.digest)
-        if not missing:
-            self.approvals.granted(planned.plan.approvals, target.digest)
-            return planned
-        planned.bench.discard()
-        self.approvals.ask(missing, commit=target.commit, desired=target.digest, timeout=None)
-        asking = {unit for approval in missing for unit in approval.units}
-        self.tracked.account_for(asking, asking)
-        rest = [unit for unit in scope if unit not in asking]
-        return plan(scope=rest, drifted=rest)
-
-    def _cannot_heal(self, scope: Collection[UnitId], error: GitopsdError) -> Next:
-        """Somebody made of an object what the good revision cannot be applied to: reported, and looked at again."""
-        problems = {p.unit: str(replace(p, unit="")) for p in error.problems}
-        self.facts.drift({u: f"cannot be healed: {problems.get(str(u), str(error))}" for u in scope})
-        log.error("cannot be healed", stack=self.name, problems=[str(p) for p in error.problems])
-        return RETRY
-
-    # ------------------------------------------------------------ drift
-
-    def _sweep_unless_spoiled(self, before: EnvironmentFault | None) -> EnvironmentFault | None:
-        """Look for drift. The first fault is handed back, not raised: the newest commit may be what ends it, such as
-        one that gives up a kind which is not served any more. Raises EnvironmentFault if it was spoiled `before`."""
-        try:
-            self._sweep()
-        except EnvironmentFault as fault:
-            if before is not None:
-                raise
-            log.warning("no look for drift now", stack=self.name, error=str(fault))
-            return fault
-        return None
-
-    def _sweep(self) -> None:
-        """Find units whose live state may not be what was applied, and look at everybody's health."""
-        state = self.ledger.state
-        waits = {HoldReason.ROLLBACK_FAILED, HoldReason.FAILED, HoldReason.SUSPENDED}
-        if state.dirty and not any(hold.reason in waits for hold in state.memory.holds):
-            return
-        try:
-            target = self.target.ask()
-            desired = self.pipeline.desired_now(target) if target else None
-        except (CommitError, NeedsPerson) as error:
-            log.warning("no look for drift: the good revision cannot be read", stack=self.name, error=str(error))
-            return
-        if target is None or desired is None:
-            return
-        baselines = self.ledger.record.baselines(self.name)
-        clusters = self.pipeline.clusters(clusters_of(baselines) | set(target.spec.clusters))
-        applysets = self.pipeline.applysets(self.name, clusters)
-        self.parents.tend(clusters)
-        self.verdicts.reopen(target, self.runner.probe)
-        now = self.ledger.clock.now()
-        modules = due(baselines, desired.modules, now, self.pipeline.terraform.drift_interval)
-        self._suspects = (suspicious(clusters, applysets, baselines) | modules) - {d.unit for d in state.dirty}
-        seen = survey(clusters, desired, now)
-        self.facts.see(seen.health)
-        self.ledger.note_jobs(seen.jobs, clusters)
-        self.tracked.tidy()
-        if not self._suspects:
-            self.facts.drift({}, kept=modules_of(self.facts.drifted))  # they are looked at when they are due
 
     # ------------------------------------------------------------ shared by all runs
 
@@ -478,35 +381,3 @@ class StackWorker:
         if ended.interrupt is not None:
             return STOPPED if ended.interrupt.stops else AGAIN
         return RETRY if ended.run.verdict is Verdict.HELD else AGAIN
-
-
-def drift_of(plan: Plan) -> dict[UnitId, str]:
-    """For each drifted unit, what differs, in a few words; of a Secret no values."""
-    return {c.unit: _difference(c) for c in plan.applies()}
-
-
-def allowed_heals(state: StackState) -> frozenset[UnitId]:
-    """Modules that wait for a person, who has allowed by now what mends them."""
-    allowed = (q.approval for q in state.questions if q.approval.digest in state.granted)
-    return frozenset(unit for approval in allowed for unit in approval.units if unit.is_terraform)
-
-
-def modules_of(units: Iterable[UnitId]) -> set[UnitId]:
-    return {unit for unit in units if unit.is_terraform}
-
-
-def _difference(change: Change) -> str:
-    if change.unit.is_terraform:
-        fields = [text for resource in change.resources for text in _resource(resource)]
-        return ", ".join(fields) or change.deferred or ", ".join(f"output {f.path}" for f in change.diff)
-    if not change.live_uid:
-        return "it is gone"
-    return ", ".join(f.path for f in change.diff) or "its fields are owned by others"
-
-
-def _resource(resource: ResourceChange) -> list[str]:
-    """What of a resource is not as it should be, by attribute."""
-    if resource.action is ResourceAction.CREATE:
-        return [f"{resource.address} is gone"]
-    known = [f.path for f in resource.diff if not f.unknown]  # the others only follow
-    return [f"{resource.address}.{path}" for path in known] or [resource.address]

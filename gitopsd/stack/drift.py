@@ -1,0 +1,165 @@
+"""Drift of one stack: who is suspected of it, what has become of them, and the run that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import structlog
+
+from gitopsd.execution.sweep import due, survey, suspicious
+from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson
+from gitopsd.model.ids import UnitId, clusters_of
+from gitopsd.model.memory import HoldReason, StackState
+from gitopsd.model.ports import Probe
+from gitopsd.model.run import RunKind, Verdict
+from gitopsd.model.spec import DriftMode
+from gitopsd.stack.approvals import Approvals
+from gitopsd.stack.differences import drift_of
+from gitopsd.stack.facts import Facts
+from gitopsd.stack.parents import Parents
+from gitopsd.stack.pipeline import Ask, Planned
+from gitopsd.stack.rest import AGAIN, RETRY, Next
+from gitopsd.stack.runner import Ended
+from gitopsd.stack.tracked import Tracked
+from gitopsd.stack.verdicts import Verdicts
+
+log = structlog.get_logger("gitopsd.stack")
+
+NO_LOOK = frozenset({HoldReason.ROLLBACK_FAILED, HoldReason.FAILED, HoldReason.SUSPENDED})
+"""A stack with dirty units is looked at only while it waits for one of these: else a run is about to gate them."""
+
+
+@dataclass(slots=True)
+class Drift:
+    """`suspects` are the units whose live state may not be what was applied. `run` carries out a plan, `after` says
+    what follows a run."""
+
+    verdicts: Verdicts
+    tracked: Tracked
+    approvals: Approvals
+    facts: Facts
+    parents: Parents
+    probe: Probe
+    run: Callable[[RunKind, Ask, Planned], Ended]
+    after: Callable[[Ended], Next]
+    suspects: frozenset[UnitId] = field(default=frozenset(), init=False)
+
+    # ------------------------------------------------------------ who is suspected
+
+    def allow(self, state: StackState) -> None:
+        """Modules that wait for a person, who has allowed by now what mends them, are looked at again."""
+        self.suspects |= allowed_heals(state)
+
+    def over(self, ended: Ended) -> None:
+        """A run over the whole stack has ended: it has looked at everybody."""
+        self.suspects = frozenset()
+        if ended.run.verdict is Verdict.GOOD:
+            self.facts.drift({})
+
+    def sweep_unless_spoiled(self, before: EnvironmentFault | None) -> EnvironmentFault | None:
+        """Look for drift. The first fault is handed back, not raised: the newest commit may be what ends it, such as
+        one that gives up a kind which is not served any more. Raises EnvironmentFault if it was spoiled `before`."""
+        try:
+            self._sweep()
+        except EnvironmentFault as fault:
+            if before is not None:
+                raise
+            log.warning("no look for drift now", stack=self.facts.ledger.stack, error=str(fault))
+            return fault
+        return None
+
+    def _sweep(self) -> None:
+        """Find units whose live state may not be what was applied, and look at everybody's health."""
+        ledger, pipeline = self.verdicts.ledger, self.verdicts.pipeline
+        state = ledger.state
+        if state.dirty and not any(hold.reason in NO_LOOK for hold in state.memory.holds):
+            return
+        try:
+            target = self.verdicts.target.ask()
+            desired = pipeline.desired_now(target) if target else None
+        except (CommitError, NeedsPerson) as error:
+            log.warning("no look for drift: the good revision cannot be read", stack=ledger.stack, error=str(error))
+            return
+        if target is None or desired is None:
+            return
+        baselines = ledger.record.baselines(ledger.stack)
+        clusters = pipeline.clusters(clusters_of(baselines) | set(target.spec.clusters))
+        applysets = pipeline.applysets(ledger.stack, clusters)
+        self.parents.tend(clusters)
+        self.verdicts.reopen(target, self.probe)
+        now = ledger.clock.now()
+        modules = due(baselines, desired.modules, now, pipeline.terraform.drift_interval)
+        self.suspects = (suspicious(clusters, applysets, baselines) | modules) - {d.unit for d in state.dirty}
+        seen = survey(clusters, desired, now)
+        self.facts.see(seen.health)
+        ledger.note_jobs(seen.jobs, clusters)
+        self.tracked.tidy()
+        if not self.suspects:
+            self.facts.drift({}, kept=modules_of(self.facts.drifted))  # they are looked at when they are due
+
+    # ------------------------------------------------------------ what is done about it
+
+    def heal(self, ask: Ask, *, report: bool = False) -> Next:
+        """Bring the suspects, and what nobody is sure of, back to the good revision; with `report`, or where the stack
+        file wants it so, only say what differs."""
+        ledger = self.verdicts.ledger
+        uncertain = {u for u, b in ledger.record.baselines(ledger.stack).items() if not b.certain}
+        scope = self.suspects | uncertain
+        try:
+            target = self.verdicts.target.ask() or ask
+            planned = self._plan(target, scope)
+        except (CommitError, NeedsPerson) as error:
+            return self._cannot_heal(scope, error)
+        self.suspects = frozenset()
+        wanted = planned.desired.units
+        planned_for = {*planned.plan.equal, *(c.unit for c in planned.plan.applies())}
+        self.tracked.account_for(scope - planned_for, wanted)  # finished Jobs, too, of which no plan says anything
+        self.facts.drift(drift_of(planned.plan), kept=modules_of(self.facts.drifted) - scope)
+        if planned.plan.empty or report or target.spec.drift is DriftMode.REPORT:
+            planned.bench.discard()
+            self.tracked.take_note(planned)
+            self.tracked.account_for({c.unit for c in planned.plan.applies()}, wanted)
+            return AGAIN
+        ended = self.run(RunKind.HEAL, target, planned)
+        if ended.run.verdict is Verdict.FAILED:
+            return RETRY
+        if ended.run.verdict is Verdict.GOOD:
+            self.facts.drift({})
+        return self.after(ended)
+
+    def _plan(self, target: Ask, scope: Collection[UnitId]) -> Planned:
+        """What mends the units in `scope`. Changes of Terraform that need a person are reported and left out, unless
+        they are allowed: they keep nothing else from being healed."""
+        ledger = self.verdicts.ledger
+        state = ledger.state
+        plan = partial(self.verdicts.pipeline.plan, target, state, at=ledger.now(), granted=state.granted)
+        planned = plan(scope=scope, drifted=scope)
+        missing = self.approvals.missing(planned.plan.approvals, target.digest)
+        if not missing:
+            self.approvals.granted(planned.plan.approvals, target.digest)
+            return planned
+        planned.bench.discard()
+        self.approvals.ask(missing, commit=target.commit, desired=target.digest, timeout=None)
+        asking = {unit for approval in missing for unit in approval.units}
+        self.tracked.account_for(asking, asking)
+        rest = [unit for unit in scope if unit not in asking]
+        return plan(scope=rest, drifted=rest)
+
+    def _cannot_heal(self, scope: Collection[UnitId], error: GitopsdError) -> Next:
+        """Somebody made of an object what the good revision cannot be applied to: reported, and looked at again."""
+        problems = {p.unit: str(replace(p, unit="")) for p in error.problems}
+        self.facts.drift({u: f"cannot be healed: {problems.get(str(u), str(error))}" for u in scope})
+        log.error("cannot be healed", stack=self.verdicts.ledger.stack, problems=[str(p) for p in error.problems])
+        return RETRY
+
+
+def allowed_heals(state: StackState) -> frozenset[UnitId]:
+    """Modules that wait for a person, who has allowed by now what mends them."""
+    allowed = (q.approval for q in state.questions if q.approval.digest in state.granted)
+    return frozenset(unit for approval in allowed for unit in approval.units if unit.is_terraform)
+
+
+def modules_of(units: Iterable[UnitId]) -> set[UnitId]:
+    return {unit for unit in units if unit.is_terraform}
