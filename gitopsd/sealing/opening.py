@@ -33,7 +33,7 @@ def open_items(secret: SealedSecret, keys: Sequence[OpeningKey]) -> OpenedSecret
         try:
             opened = unseal(keys, sealed, secret.label)
         except NotOpened:
-            problems.append(_problem(secret, key, keys))
+            problems.append(no_key_opens(secret, key, keys))
             continue
         items[key], fingerprints[key] = opened.plaintext, opened.fingerprint
     if problems:
@@ -41,7 +41,8 @@ def open_items(secret: SealedSecret, keys: Sequence[OpeningKey]) -> OpenedSecret
     return OpenedSecret(items, fingerprints)
 
 
-def _problem(secret: SealedSecret, item: str, keys: Sequence[OpeningKey]) -> Problem:
+def no_key_opens(secret: SealedSecret, item: str, keys: Sequence[OpeningKey]) -> Problem:
+    """The words for an item that none of these keys opens."""
     path = ("spec", "encryptedData", item)
     tried = ", ".join(key.fingerprint for key in keys) or "none, for there is no usable key"
     place = f" for {secret.namespace}/{secret.name}" if secret.scope.value == "strict" else ""

@@ -13,7 +13,7 @@ from typing import Any, Final
 import yaml
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from gitopsd.model.errors import CommitError, Problem, UsageError, raise_if
+from gitopsd.model.errors import Problem, UsageError, raise_if
 from gitopsd.model.sensitive import Sensitive
 from gitopsd.sealing.document import (
     API_VERSION,
@@ -27,6 +27,7 @@ from gitopsd.sealing.document import (
 )
 from gitopsd.sealing.envelope import seal
 from gitopsd.sealing.splice import Found, SealedFile
+from gitopsd.sealing.unchanged import verify
 from gitopsd.yamltext import LineIndex, Located, parse_documents
 from gitopsd.yamltext.scalars import ScalarError, plain_scalar
 
@@ -126,22 +127,20 @@ def merged(file: SealedFile, found: Found, items: Mapping[str, Sensitive], publi
     data = file.edited(edits)
     for item, sealed in new:  # one by one: each is put after the one before
         again = SealedFile(found.at.file, data)
-        place = next(each for each in again.found if _same_place(each, found))
-        data = again.edited([again.added(place, item, sealed)])
-    _verify(file, found, data, frozenset(items))
+        grown = next(each for each in again.found if _place(each.manifest) == _place(found.manifest))
+        data = again.edited([again.added(grown, item, sealed)])
+    place = _place(found.manifest)
+    verify(file, data, lambda manifest, item: item in items and _place(manifest) == place)
     return data
 
 
 def choose(file: SealedFile, name: str = "", namespace: str = "") -> Found:
     """The SealedSecret of a file that a command line means. Raises UsageError if that is not exactly one."""
-    fitting = [
-        found
-        for found in file.found
-        if name in {"", _metadata(found).get("name")} and namespace in {"", _metadata(found).get("namespace", "")}
-    ]
+    places = [(found, _place(found.manifest)) for found in file.found]
+    fitting = [found for found, place in places if name in {"", place[0]} and namespace in {"", place[1]}]
     if len(fitting) == 1:
         return fitting[0]
-    names = ", ".join(str(_metadata(found).get("name")) for found in file.found) or "none"
+    names = ", ".join(str(place[0]) for _, place in places) or "none"
     raise UsageError(Problem(f"it is not clear which SealedSecret is meant; there: {names}", remedy="add --name"))
 
 
@@ -188,33 +187,11 @@ def _refuse_shown(secret: ToSeal) -> None:
     raise_if(problems)
 
 
-def _same_place(one: Found, other: Found) -> bool:
-    a, b = _metadata(one), _metadata(other)
-    return (a.get("name"), a.get("namespace")) == (b.get("name"), b.get("namespace"))
-
-
-def _verify(file: SealedFile, found: Found, data: bytes, items: frozenset[str]) -> None:
-    """Nothing but these items may read differently afterwards."""
-    after = SealedFile(found.at.file, data)
-    if len(after.found) != len(file.found) or not all(
-        without_items(new.manifest, items if _same_place(old, found) else frozenset())
-        == without_items(old.manifest, items if _same_place(old, found) else frozenset())
-        for old, new in zip(file.found, after.found, strict=True)
-    ):
-        remedy = "seal into a file of its own"
-        raise CommitError(Problem("the items cannot be put in without changing more", found.at.file, remedy=remedy))
-
-
-def without_items(manifest: Mapping[str, Any], items: frozenset[str]) -> dict[str, Any]:
-    """A SealedSecret's value without these sealed texts."""
-    spec = dict(manifest.get("spec") or {})
-    spec["encryptedData"] = {k: v for k, v in (spec.get("encryptedData") or {}).items() if k not in items}
-    return {**manifest, "spec": spec}
-
-
-def _metadata(found: Found) -> Mapping[str, Any]:
-    metadata = found.manifest.get("metadata")
-    return metadata if isinstance(metadata, Mapping) else {}
+def _place(manifest: Mapping[str, Any]) -> tuple[Any, Any]:
+    """(name, namespace) as the manifest says them."""
+    metadata = manifest.get("metadata")
+    said = metadata if isinstance(metadata, Mapping) else {}
+    return said.get("name", ""), said.get("namespace", "")
 
 
 # ---------------------------------------------------------------- reading a Secret

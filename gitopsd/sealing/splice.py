@@ -60,7 +60,8 @@ class SealedFile:
     """One YAML or JSON file, and the SealedSecrets in it. Raises CommitError if it cannot be read for sure."""
 
     def __init__(self, file: str, data: bytes) -> None:
-        self._file, self._data = file, data
+        self.name = file
+        self._data = data
         self._bom = data.startswith(_BOM)
         self._documents = parse_documents(data, file, MAX_BYTES)
         self.text = decode_text(data, file, MAX_BYTES)
@@ -84,7 +85,7 @@ class SealedFile:
         if found.node is None:
             place = found.at.line_of(("spec", "encryptedData"))
             remedy = "write encryptedData: {} there"
-            raise CommitError(Problem("there is nothing to add an item to", self._file, place, remedy=remedy))
+            raise CommitError(Problem("there is nothing to add an item to", self.name, place, remedy=remedy))
         if found.node.flow_style or not found.node.value:
             return self._added_in_braces(found.node, item, sealed)
         last = found.node.value[-1][1]
@@ -126,14 +127,14 @@ class SealedFile:
         try:
             roots = list(yaml.compose_all(self.text, Loader=yaml.CBaseLoader))
         except yaml.YAMLError:  # JSON with escapes or tabs that YAML does not have
-            raise CommitError(Problem("this JSON is none that YAML allows", self._file, remedy="write YAML")) from None
+            raise CommitError(Problem("this JSON is none that YAML allows", self.name, remedy="write YAML")) from None
         for document in wanted:
             for manifest, node in _pairs(document.value, roots[document.index]):
                 yield self._located(manifest, node)
 
     def _located(self, manifest: Mapping[str, Any], node: Node) -> Found:
         line = node.start_mark.line + 1
-        at = At(self._file, line, self._data)
+        at = At(self.name, line, self._data)
         spec = manifest.get("spec")
         said = spec.get("encryptedData") if isinstance(spec, Mapping) else None
         items = said if isinstance(said, Mapping) else {}
@@ -141,7 +142,7 @@ class SealedFile:
         slots = tuple(self._slots(inner)) if isinstance(inner, MappingNode) else ()
         if sorted(slot.item for slot in slots) != sorted(items):
             place = at.line_of(("spec", "encryptedData"))
-            raise CommitError(Problem("the places of its sealed texts are not certain", self._file, place, "", _REMEDY))
+            raise CommitError(Problem("the places of its sealed texts are not certain", self.name, place, "", _REMEDY))
         return Found(manifest, at, slots, inner if isinstance(inner, MappingNode) else None)
 
     def _slots(self, mapping: MappingNode) -> Iterator[Slot]:
@@ -153,7 +154,7 @@ class SealedFile:
             if start < key.end_mark.index or _REFERENCE.match(written):
                 message = "this sealed text is written by reference"
                 line = key.start_mark.line + 1
-                raise CommitError(Problem(message, self._file, line, field=str(key.value), remedy=_REMEDY))
+                raise CommitError(Problem(message, self.name, line, field=str(key.value), remedy=_REMEDY))
             yield Slot(str(key.value), start, end, value.style, value.start_mark.line + 1)
 
 
