@@ -38,6 +38,9 @@ COMMANDS = {
     "takeover": "take a stack over from another instance that is gone",
     "accept-cluster": "let another cluster take the place of the one that had its name",
     "audit": "read, follow, export or verify the audit log",
+    "keys": "make, list, rotate and import the keypairs that secrets are sealed for",
+    "seal": "seal a Secret, or single values, so that they can be kept in git",
+    "reseal": "seal the secrets of a repository anew for the newest key",
     "version": "show the versions of gitopsd and of the tools that it uses",
 }
 

@@ -24,15 +24,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gitopsd.model.sensitive import Sensitive
+from gitopsd.sealed.shape import LENGTH, SESSION_KEY, is_whole
 
-_SESSION_KEY: Final = 32
 _NONCE: Final = bytes(12)
-_TAG: Final = 16
-_LENGTH: Final = 2
-_SMALLEST: Final = _SESSION_KEY + 2 * 32 + 2
-"""Bytes of the smallest RSA key that OAEP with SHA-256 can wrap a session key with."""
-_LARGEST: Final = 2048
-"""Bytes of the largest RSA key that anybody uses (16,384 bits)."""
 
 
 class NotOpened(Exception):
@@ -67,9 +61,9 @@ def fingerprint(public: RSAPublicKey) -> str:
 
 def seal(public: RSAPublicKey, plaintext: bytes, label: bytes) -> bytes:
     """Seal for whoever holds the private key and knows the label; the same plaintext never gives the same text."""
-    session_key = os.urandom(_SESSION_KEY)
+    session_key = os.urandom(SESSION_KEY)
     wrapped = public.encrypt(session_key, _padding(label))
-    return len(wrapped).to_bytes(_LENGTH, "big") + wrapped + AESGCM(session_key).encrypt(_NONCE, plaintext, None)
+    return len(wrapped).to_bytes(LENGTH, "big") + wrapped + AESGCM(session_key).encrypt(_NONCE, plaintext, None)
 
 
 def unseal(keys: Iterable[OpeningKey], sealed: bytes, label: bytes) -> Opened:
@@ -81,18 +75,11 @@ def unseal(keys: Iterable[OpeningKey], sealed: bytes, label: bytes) -> Opened:
     raise NotOpened
 
 
-def is_whole(sealed: bytes) -> bool:
-    """Whether a text has the shape of a sealed one, which anybody can see. One that has not was cut, or never sealed:
-    no key will ever open it."""
-    length = int.from_bytes(sealed[:_LENGTH], "big")
-    return _SMALLEST <= length <= _LARGEST and len(sealed) >= _LENGTH + length + _TAG
-
-
 def _opened(private: RSAPrivateKey, sealed: bytes, label: bytes) -> Sensitive | None:
-    length = int.from_bytes(sealed[:_LENGTH], "big")
+    length = int.from_bytes(sealed[:LENGTH], "big")
     if length != (private.key_size + 7) // 8 or not is_whole(sealed):
         return None  # made for a key of another size: not worth an RSA operation
-    wrapped, rest = sealed[_LENGTH : _LENGTH + length], sealed[_LENGTH + length :]
+    wrapped, rest = sealed[LENGTH : LENGTH + length], sealed[LENGTH + length :]
     try:
         session_key = private.decrypt(wrapped, _padding(label))
         return Sensitive(AESGCM(session_key).decrypt(_NONCE, rest, None))

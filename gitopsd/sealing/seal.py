@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -21,6 +20,7 @@ from gitopsd.sealing.document import (
     KIND,
     NAMESPACE_WIDE,
     Scope,
+    is_item,
     oaep_label,
     read_sealed_secret,
     scope_of,
@@ -31,7 +31,6 @@ from gitopsd.sealing.unchanged import verify
 from gitopsd.yamltext import LineIndex, Located, parse_documents
 from gitopsd.yamltext.scalars import ScalarError, plain_scalar
 
-_ITEM: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _COPIES: Final = ("kubectl.kubernetes.io/last-applied-configuration", "kubecfg.ksonnet.io/last-applied-configuration")
 """Annotations that hold a copy of the whole Secret."""
 _SECRET_KEYS: Final = frozenset(("apiVersion", "kind", "metadata", "type", "immutable", "data", "stringData"))
@@ -240,7 +239,7 @@ class _Reader:
                 self._note(("stringData", key), "expected text (put it in quotes)")
 
     def _key(self, path: tuple[str, str]) -> None:
-        if not _ITEM.fullmatch(path[1]):
+        if not is_item(path[1]):
             self._note(path, "a key of a Secret has letters, digits, - _ and . only, 253 at most")
 
     def _mapping(self, parent: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
