@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket as network
 from dataclasses import dataclass, field
@@ -73,7 +74,8 @@ class ClusterConfig:
 
 @dataclass(frozen=True, slots=True)
 class HostConfig:
-    """The whole configuration, every path absolute. `runtime_dir` is the socket's directory; members of `socket_group`
+    """The whole configuration, every path absolute. `key_dir` holds the sealing keypairs and lies outside of the other
+    directories. `runtime_dir` is the socket's directory; members of `socket_group`
     may change the state of stacks over it, beside root ("" for root alone)."""
 
     file: Path
@@ -94,6 +96,7 @@ def load_host_config(file: Path) -> HostConfig:
     place = Place(str(file), LineIndex(data), document.index)
     host, problems = check(_Host, document.value, place)
     problems += [*_repeated(document.value, place), *state_cluster_problems(document.value, place)]
+    problems += _exposed_keys(file, host, place) if host is not None else []
     instance = host.instance if host and host.instance else _host_name()
     if not is_label(instance):
         problems.append(
@@ -131,6 +134,18 @@ def _repeated(value: Any, place: Place) -> list[Problem]:
             text = f"the name {names[index]!r} is already taken on line {line}"
             problems.append(place.problem(text, (key, index, "name")))
     return problems
+
+
+def _exposed_keys(file: Path, host: _Host, place: Place) -> list[Problem]:
+    """Keys beside what they guard: who copies, backs up or steals the state would have them with it, and the runtime
+    directory does not last."""
+    keys = Path(os.path.normpath(beside(file, host.key_dir)))
+    others = {"stateDir": beside(file, host.state_dir), "the socket's directory": beside(file, host.socket).parent}
+    return [
+        place.problem(f"may not be inside of {name}, nor that inside of it", ("keyDir",), "name a directory of its own")
+        for name, path in others.items()
+        if (other := Path(os.path.normpath(path))) in (keys, *keys.parents) or keys in other.parents
+    ]
 
 
 def _source(file: Path, section: _Source) -> SourceConfig:
