@@ -134,12 +134,10 @@ def as_nobody(world: World, *arguments: str) -> subprocess.CompletedProcess[str]
         "answer = client.talk(Path(sys.argv[1]), Request(sys.argv[2], sys.argv[3]))\n"
         "print(answer.ok, answer.text)\n"
     )
-    command = [sys.executable, "-c", code, "/proc/self/fd/3", *arguments]
     directory = os.open(world.directory / "run", os.O_PATH | os.O_DIRECTORY)
+    command = [sys.executable, "-c", code, f"/proc/self/fd/{directory}/gitopsd.sock", *arguments]
     try:
-        os.dup2(directory, 3) if directory != 3 else None
-        command[3] = "/proc/self/fd/3/gitopsd.sock"
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, pass_fds=(3,))
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, pass_fds=(directory,))
     finally:
         os.close(directory)
 
