@@ -49,7 +49,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def execute(given: Namespace) -> int:
-    from gitopsd.sealing.document import Scope
+    from gitopsd.sealed.document import Scope
 
     _check(given)
     scope = Scope(given.scope) if given.scope else None
@@ -126,7 +126,7 @@ def _public(given: Namespace) -> RSAPublicKey:
 
 
 def _secrets(given: Namespace) -> tuple[ToSeal, ...]:
-    from gitopsd.sealing.document import Scope
+    from gitopsd.sealed.document import Scope
     from gitopsd.sealing.seal import ToSeal, read_secrets
 
     if given.manifest is not None:
@@ -157,7 +157,7 @@ def _files(given: list[str]) -> Iterator[tuple[str, Sensitive]]:
 
 
 def _item(key: str) -> str:
-    from gitopsd.sealing.document import is_item
+    from gitopsd.sealed.document import is_item
 
     if not is_item(key):
         raise UsageError(Problem("a key of a Secret has letters, digits, - _ and . only, 253 at most"))

@@ -104,6 +104,10 @@ class SealedSecret:
 
     def secret(self, opened: Mapping[str, Sensitive]) -> dict[str, Any]:
         """The Secret that these opened items make; `data` has base64 text, each value `Sensitive`."""
+        return {**self.bare(), "data": {key: _base64(value) for key, value in sorted(self._values(opened).items())}}
+
+    def bare(self) -> dict[str, Any]:
+        """The Secret without its values: all that is known of it while it is sealed."""
         metadata: dict[str, Any] = {"name": self.name}
         metadata |= {"namespace": self.namespace} if self.namespace else {}
         metadata |= {"labels": dict(self.labels)} if self.labels else {}
@@ -111,7 +115,6 @@ class SealedSecret:
         manifest: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
         manifest |= {"type": self.type} if self.type else {}
         manifest |= {"immutable": self.immutable} if self.immutable is not None else {}
-        manifest["data"] = {key: _base64(value) for key, value in sorted(self._values(opened).items())}
         return manifest
 
     def _values(self, opened: Mapping[str, Sensitive]) -> dict[str, Sensitive]:
@@ -167,10 +170,10 @@ class _Reader:
             self._note(("apiVersion",), f"this version of SealedSecret is not known; {API_VERSION} is")
         annotations = self._texts(self._metadata, ("metadata", "annotations"))
         scope, name, namespace = scope_of(annotations), self._name(), self._namespace()
-        if not namespace and scope is not Scope.CLUSTER_WIDE:
+        if namespace == "" and scope is not Scope.CLUSTER_WIDE:
             self._note(("metadata", "namespace"), "a SealedSecret of this scope needs a namespace")
         spec = self._mapping(self._manifest, ("spec",))
-        if not isinstance(self._manifest.get("spec"), Mapping):
+        if self._manifest.get("spec") is None:
             self._note(("spec",), "this SealedSecret has no spec")
         self._only(spec, ("spec",), _SPEC_KEYS)
         if spec.get("data") is not None:
@@ -184,7 +187,7 @@ class _Reader:
         plain, omitted = self._template_data(template)
         return SealedSecret(
             name=name,
-            namespace=namespace,
+            namespace=namespace or "",
             scope=scope,
             items=items,
             made=dict(self._made(plain, items)),
@@ -206,11 +209,12 @@ class _Reader:
             return ""
         return name
 
-    def _namespace(self) -> str:
+    def _namespace(self) -> str | None:
+        """Where it goes: "" if nobody says it, None if what is said was refused."""
         namespace = self._metadata.get("namespace")
         if namespace is not None and not isinstance(namespace, str):
             self._note(("metadata", "namespace"), "expected text (put it in quotes)")
-            return ""
+            return None
         return namespace or self._default
 
     # ------------------------------------------------------------ what is sealed

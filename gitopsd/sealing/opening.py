@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gitopsd.model.errors import EnvironmentFault, Problem
 from gitopsd.model.sensitive import Sensitive
-from gitopsd.sealing.document import SealedSecret
+from gitopsd.sealed.document import SealedSecret
 from gitopsd.sealing.envelope import NotOpened, OpeningKey, unseal
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gitopsd.model.errors import EnvironmentFault, GitopsdError, NeedsPerson, Problem, UsageError
-from gitopsd.sealing.document import SealedSecret, read_sealed_secret
+from gitopsd.sealed.document import SealedSecret, read_sealed_secret
 from gitopsd.sealing.envelope import NotOpened, Opened, OpeningKey, seal, unseal
 from gitopsd.sealing.files import replace
 from gitopsd.sealing.keyring import Keypair

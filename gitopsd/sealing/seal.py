@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from gitopsd.model.errors import Problem, UsageError, raise_if
 from gitopsd.model.sensitive import Sensitive
-from gitopsd.sealing.document import (
+from gitopsd.sealed.document import (
     API_VERSION,
     CLUSTER_WIDE,
     KIND,

@@ -12,7 +12,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from gitopsd.model.errors import CommitError, Problem
-from gitopsd.sealing.document import At, is_sealed_secret
+from gitopsd.sealed.document import At, is_sealed_secret
 from gitopsd.yamltext import parse_documents
 from gitopsd.yamltext.documents import decode_text
 from gitopsd.yamltext.scalars import plain_scalar

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gitopsd.model.errors import CommitError, Problem
-from gitopsd.sealing.document import is_sealed_secret
+from gitopsd.sealed.document import is_sealed_secret
 from gitopsd.sealing.splice import SealedFile
 
 MayChange = Callable[[Mapping[str, Any], str], bool]

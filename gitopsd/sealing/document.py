@@ -1,1 +1,0 @@
-from gitopsd.sealed.document import *  # noqa: F403

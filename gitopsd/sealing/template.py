@@ -1,1 +1,0 @@
-from gitopsd.sealed.template import *  # noqa: F403
