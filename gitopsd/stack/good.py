@@ -10,6 +10,7 @@ from gitopsd.model.audit import AuditEvent
 from gitopsd.model.errors import CommitError, NeedsPerson, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Memory
+from gitopsd.model.spec import HttpCheck
 from gitopsd.model.units import KubernetesUnit
 from gitopsd.stack.ledger import Ledger
 from gitopsd.stack.pipeline import Ask, Pipeline, good_ask
@@ -42,6 +43,15 @@ class GoodRevision:
         except (CommitError, NeedsPerson) as error:
             log.warning("the good revision cannot be read", stack=self.ledger.stack, error=str(error))
             return {}
+
+    def checks(self) -> frozenset[HttpCheck]:
+        """The checks that it makes; none if there is none, or none that can be read."""
+        try:
+            ask = self.ask()
+        except (CommitError, NeedsPerson) as error:
+            log.warning("the good revision cannot be read", stack=self.ledger.stack, error=str(error))
+            return frozenset()
+        return frozenset(check for c in ask.spec.components for check in c.gate.checks) if ask else frozenset()
 
     def moved_to(self, ask: Ask) -> AuditEvent | None:
         """The event of its becoming another commit: its own is gone (the mirror lost, the branch rewritten), and this

@@ -41,7 +41,8 @@ PARALLEL = 8
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a run is asked to do. `undoes` is the failed run that a rollback takes back."""
+    """What a run is asked to do. `undoes` is the failed run that a rollback takes back; `old_checks` are the checks of
+    the good revision."""
 
     kind: RunKind
     spec: StackSpec
@@ -51,6 +52,7 @@ class Order:
     applysets: Mapping[str, str]
     bench: Bench
     templates: Mapping[UnitId, KubernetesUnit] = field(default_factory=dict)
+    old_checks: frozenset[HttpCheck] = frozenset()
     undoes: str = ""
     suspects: tuple[str, ...] = ()
     by: str = ""  # the local user who wants it, if it is not git
@@ -87,7 +89,7 @@ class Runner:
         actor, author = _people(order)
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix=f"run-{order.spec.name}") as pool:
             session = self._session(order, actor, pool)
-            excused = self._excuses(session, order.plan)
+            excused = self._excuses(session, order)
             session.keep_lease()
             run = self._begin(order, session, author)
             try:
@@ -149,14 +151,14 @@ class Runner:
             job_done=lambda done: self.ledger.note_jobs([done], order.clusters),
         )
 
-    def _excuses(self, session: Session, plan: Plan) -> Mapping[Subject, Assessment]:
+    def _excuses(self, session: Session, order: Order) -> Mapping[Subject, Assessment]:
         """What was degraded before we touched it: its staying so fails nothing, neither in this run nor in one that
         goes on after it or takes it back. What is dirty is degraded by our own doing, unless it was so before that."""
         marks = self.ledger.state.dirty
         dirty = {d.unit for d in marks}
         there = [
             c.unit
-            for c in plan.applies()
+            for c in order.plan.applies()
             if c.action is not Action.CREATE and c.unit not in dirty and not c.unit.is_terraform
         ]
         gating = [u for u in there if gates(u.group, u.kind, session.units[u].options.gate, session.units[u].manifest)]
@@ -165,15 +167,17 @@ class Runner:
         }
         kept: set[Subject] = {*dirty, *_checks(session.spec, {d.component for d in marks})}
         earlier = {s: seen for s, seen in self._excused.items() if s in kept}
-        self._excused = {**earlier, **found, **self._failing_checks(session, plan)}
+        self._excused = {**earlier, **found, **self._failing_checks(session, order)}
         return self._excused
 
-    def _failing_checks(self, session: Session, plan: Plan) -> dict[Subject, Assessment]:
+    def _failing_checks(self, session: Session, order: Order) -> dict[Subject, Assessment]:
         """Checks that fail now, of components that were delivered before and that no run has left half done. The first
-        delivery is what has to make its checks good."""
+        delivery is what has to make its checks good, and so has the commit that brings a new one."""
         delivered = {b.component for b in self.ledger.record.baselines(self.ledger.stack).values()}
-        touched = {c.component for c in plan.changes()} & delivered - {d.component for d in self.ledger.state.dirty}
-        asked = {check: session.probe(check) for check in _checks(session.spec, touched)}
+        whole = delivered - {d.component for d in self.ledger.state.dirty}
+        touched = {c.component for c in order.plan.changes()} & whole
+        old = [check for check in _checks(session.spec, touched) if check in order.old_checks]
+        asked = {check: session.probe(check) for check in old}
         return {check: seen for check, seen in asked.items() if seen.health not in SETTLED}
 
     def _begin(self, order: Order, session: Session, author: Person) -> RunRecord:

@@ -369,6 +369,7 @@ class StackWorker:
                 applysets=self.pipeline.applysets(self.name, clusters),
                 bench=planned.bench,
                 templates=planned.templates,
+                old_checks=self.target.checks(),
                 undoes=undoes,
                 by=by,
                 suspects=self.verdicts.suspected(ask) if kind is RunKind.DEPLOY else (),

@@ -205,7 +205,7 @@ def test_a_plan_shows_resources_and_writes_nothing(shop: Shop, snapshot: Callabl
     for line in (
         r"\+ +create +terraform/network",
         r"\+ +create +terraform_data\.db",
-        "after apply of terraform/network",
+        "after apply of: terraform/network",
     ):
         assert re.search(line, first), first
     assert changed(world, shop.space, mark) == []

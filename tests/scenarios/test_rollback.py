@@ -321,6 +321,15 @@ def test_a_first_delivery_has_to_make_its_checks_good(world: World) -> None:
     assert world.verdicts[0] == ("deploy", "failed")
 
 
+def test_a_commit_that_brings_a_check_has_to_make_it_good(world: World) -> None:
+    """What fails now is why it was written: nobody knew of it before, so that it is no old trouble."""
+    world.deliver(commit({"base": [space(), config("settings", {"mode": "1"}), app()]}))
+    world.checks[URL] = Health.PROGRESSING
+    world.deliver(checked("2"))
+    assert world.verdicts[-2:] == [("deploy", "failed"), ("rollback", "good")]
+    assert URL in world.runs[-2].reason
+
+
 def test_a_commit_that_breaks_a_check_is_taken_back(world: World) -> None:
     world.deliver(checked("1"))
 
