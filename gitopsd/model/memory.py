@@ -44,7 +44,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A desired digest whose run failed for a cause in the commit."""
+    """A desired digest whose run failed for a cause in the commit.
+
+    `definition` is the digest of what the commit asked of the failing unit itself, until a deploy is good; "" where it
+    is not known, or no unit is at fault.
+    """
 
     digest: str
     commit: str
@@ -52,6 +56,7 @@ class Quarantined:
     reason: str
     at: str
     unit: str = ""
+    definition: str = ""
 
 
 class HoldReason(StrEnum):

@@ -61,14 +61,15 @@ def same_good(memory: Memory, commit: str) -> Memory:
 
 
 def good(memory: Memory, found: Good) -> Memory:
-    """After the last gate of a deploy. Asking the same again under another commit replaces the newest entry."""
+    """After the last gate of a deploy. Asking the same again under another commit replaces the newest entry. Failures
+    before it are in no row with those that may come."""
     older = tuple(g for g in memory.good if g.digest != found.digest)
     return replace(
         memory,
         good=(found, *older)[:GOOD_KEPT],
         attempting=None,
-        quarantine=tuple(q for q in memory.quarantine if q.digest != found.digest),
-        holds=_without(memory.holds, RUN_HOLDS),
+        quarantine=tuple(replace(q, definition="") for q in memory.quarantine if q.digest != found.digest),
+        holds=_without(memory.holds, RUN_HOLDS | {HoldReason.FLAPPING}),
     )
 
 

@@ -17,6 +17,7 @@ from gitopsd.model.spec import OnFailure, StackSpec
 from gitopsd.model.units import Revision
 from gitopsd.planning.modules import recorded_outputs, remembered_modules, shared_outputs
 from gitopsd.stack import remember
+from gitopsd.stack.flapping import flaps
 from gitopsd.stack.good import GoodRevision
 from gitopsd.stack.ledger import Ledger
 from gitopsd.stack.pipeline import Ask, Pipeline
@@ -89,11 +90,12 @@ class Verdicts:
         )
         self.failed(ask, run, counted=False)
 
-    def failed(self, ask: Ask, run: RunRecord, *, counted: bool = True) -> None:
-        """Quarantine what was asked, and in the same breath write down that a rollback follows, if one does."""
+    def failed(self, ask: Ask, run: RunRecord, *, definition: str = "", counted: bool = True) -> None:
+        """Quarantine what was asked, and in the same breath write down that a rollback follows, if one does, and that
+        no further deploy does where one too many has failed the same way. `definition` is that of the failing unit."""
         now = self.ledger.now()
         unit = str(run.failing or "")
-        found = Quarantined(ask.digest, ask.commit, run.id, run.reason, now, unit)
+        found = Quarantined(ask.digest, ask.commit, run.id, run.reason, now, unit, definition)
         back = None
         if self.ledger.state.dirty and ask.spec.on_failure is OnFailure.ROLLBACK:
             good = self.ledger.memory.good
@@ -104,11 +106,22 @@ class Verdicts:
             "quarantine", run=run.id, revision=ask.commit, unit=unit, after=ask.digest, detail=run.reason
         )
         memory = self.ledger.memory if counted else replace(self.ledger.memory, runs=self.ledger.memory.runs + 1)
-        self.remember(remember.failed(memory, found, back), ask.spec, [event])
+        memory, events = self._held_if_flapping(remember.failed(memory, found, back), ask.spec)
+        self.remember(memory, ask.spec, [event, *events])
         if self.ledger.state.dirty and back is None:
             self.ledger.hold(
                 HoldReason.FAILED, f"run {run.id} failed and is left as it is (onFailure: hold): {run.why}"
             )
+
+    def _held_if_flapping(self, memory: Memory, spec: StackSpec) -> tuple[Memory, list[AuditEvent]]:
+        """Where nothing is rolled back (onFailure: hold), nothing goes up and down: a newer commit mends what is."""
+        hold = flaps(memory, self.ledger.now()) if spec.on_failure is OnFailure.ROLLBACK else None
+        if hold is None:
+            return memory, []
+        known = memory.held(hold.reason) is not None
+        events = [] if known else [self.ledger.event("hold", result=hold.reason.value, detail=hold.detail)]
+        log.warning("held", stack=memory.stack, reason=hold.reason.value, detail=hold.detail)
+        return replace(memory, holds=remember.with_hold(memory.holds, hold)), events
 
     def reopen(self, ask: Ask, probe: Probe) -> None:
         """Let a rollback go on that failed for checks alone, all of which are good by now: what it asks for is live.

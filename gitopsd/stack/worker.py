@@ -23,6 +23,7 @@ from gitopsd.stack.decide import Situation, Step, decide
 from gitopsd.stack.detours import Detours
 from gitopsd.stack.drift import Drift
 from gitopsd.stack.facts import Facts, Publish
+from gitopsd.stack.flapping import definition
 from gitopsd.stack.good import GoodRevision
 from gitopsd.stack.ledger import Ledger
 from gitopsd.stack.parents import OtherCluster, Parents
@@ -280,7 +281,7 @@ class StackWorker:
         if ended.run.verdict is Verdict.GOOD:
             self.verdicts.good(ask, ended.run)
         elif ended.run.verdict is Verdict.FAILED:
-            self.verdicts.failed(ask, ended.run)
+            self.verdicts.failed(ask, ended.run, definition=definition(planned, ended.run.failing))
         self._answers_are_used(ended)
         return self._after(ended)
 

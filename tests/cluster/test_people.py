@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.support.moments import BROKEN, GOOD, Doorkeeper, two_waves
+from tests.support.moments import BROKEN, GOOD, NEWER, Doorkeeper, two_waves
 from tests.support.world import World, config_map, wait_until
 
 REJECTED_UID = 65534
@@ -121,6 +122,29 @@ def test_retry_tries_what_has_failed_once_more(world: World, namespace: str) -> 
     world.gitopsd("retry", world.stack, "--reason", "the image is there now")
     wait_until(lambda: len(world.history()) == before + 2 and world.phase() == "Held", "it is tried and taken back")
     assert world.verdicts()[-2:] == [("deploy", "failed"), ("rollback", "good")]
+
+
+def test_commits_that_all_fail_at_what_they_did_not_change_wait_for_retry(world: World, namespace: str) -> None:
+    world.push(two_waves(world, namespace, "good", GOOD))
+    world.start()
+    wait_until(lambda: world.phase() == "Synced", "the first is good")
+    for number in (1, 2, 3):
+        world.push(two_waves(world, namespace, str(number), BROKEN))
+        taken_back = [("deploy", "good"), *[("deploy", "failed"), ("rollback", "good")] * number]
+        wait_until(partial(lambda seen: world.verdicts() == seen, taken_back), f"number {number} is taken back")
+    (hold,) = (h for h in world.status()["holds"] if h["reason"] == "flapping")
+    assert f"the last 3 deploys failed at Deployment.apps/{namespace}/web" in hold["detail"]
+    assert f"`gitopsd retry {world.stack}`" in hold["detail"]
+
+    runs = len(world.history())
+    fixed = world.push(two_waves(world, namespace, "4", NEWER))
+    wait_until(lambda: world.status()["revision"]["desired"] == fixed, "it is noted")
+    assert "is as git asks" not in world.run("sync", world.stack, "--wait").stdout
+    assert (len(world.history()), (world.data(namespace, "settings") or {})["greeting"]) == (runs, "good")
+    assert "tried again" in world.gitopsd("retry", world.stack, "--reason", "the image is there now")
+    world.wait_good(fixed)
+    assert world.holds() == set()
+    assert world.image(namespace, "web") == NEWER
 
 
 def as_nobody(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
