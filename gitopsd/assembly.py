@@ -23,6 +23,7 @@ from gitopsd.record.cache import BlobStore
 from gitopsd.record.dirlock import prepare
 from gitopsd.record.reader import open_reader
 from gitopsd.render import Renderer
+from gitopsd.sealing.vault import KeyVault
 from gitopsd.stack.pipeline import Inventories, Origin, Pipeline, TerraformSetup
 from gitopsd.terraform_host import open_program, settings_digest
 
@@ -115,7 +116,10 @@ def make_pipeline(config: HostConfig, record: Inventories, *, scratch: Path | No
             config.terraform.drift_interval,
             config.terraform.cluster,
         )
-        yield Pipeline(origins, Renderer(cache), clusters, clusters.namespaces, record, terraform=terraform)
+        vault = KeyVault(config.key_dir)
+        yield Pipeline(
+            origins, Renderer(cache), clusters, clusters.namespaces, record, terraform=terraform, vault=vault
+        )
 
 
 class Known(Inventories, Protocol):

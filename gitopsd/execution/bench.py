@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gitopsd.model.errors import EnvironmentFault, Problem
+from gitopsd.model.errors import CommitError, EnvironmentFault, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Baseline
 from gitopsd.model.modules import ModulePlan, Output, OutputRef, Outputs
-from gitopsd.model.ports import Module, SourceTree, Terraform
-from gitopsd.model.units import KubernetesUnit, TerraformUnit
+from gitopsd.model.ports import Module, SourceTree, Terraform, Vault
+from gitopsd.model.sensitive import Sensitive
+from gitopsd.model.units import KubernetesUnit, Sealed, TerraformUnit
 from gitopsd.planning.fill import Lacking, fill, filled_digest
 from gitopsd.planning.modules import input_digest, recorded_outputs
+from gitopsd.planning.seals import opened_unit
+
+OPENERS = 4
+"""Threads that open sealed values at the same time: a private RSA operation takes milliseconds of a core."""
 
 
 @dataclass
@@ -41,10 +47,11 @@ class Bench:
     `undecided` components of which not even the outputs' names are known yet; what else is missing does not exist.
     `recorded` are those that the inventory knows, whatever is planned: what goes is destroyed with the values that it
     was made with. `code` says where a component's outputs can be read when their values are sensitive: its module and
-    commit.
+    commit. `used` are the fingerprints of the sealing keys that opened something for a unit.
     """
 
     terraform: Terraform
+    vault: Vault
     stack: str
     tree: Callable[[str], SourceTree]
     outputs: dict[OutputRef, Output] = field(default_factory=dict)
@@ -53,6 +60,7 @@ class Bench:
     undecided: set[str] = field(default_factory=set)
     code: dict[str, tuple[TerraformUnit, str]] = field(default_factory=dict)
     jobs: dict[UnitId, ModuleJob] = field(default_factory=dict)
+    used: dict[UnitId, tuple[str, ...]] = field(default_factory=dict)
 
     # ------------------------------------------------------------ outputs
 
@@ -114,7 +122,44 @@ class Bench:
         """A module with the values of its variables. Raises EnvironmentFault if one is not known."""
         known = self.outputs | self.recorded if job.destroy else self.outputs
         values = self._read(known, {v.source for v in job.unit.variables})
-        return self.module(job.unit, job.commit, {v.name: values[v.source].value for v in job.unit.variables})
+        taken = {v.name: values[v.source].value for v in job.unit.variables}
+        return self.module(job.unit, job.commit, {**self._sealed_variables(job.unit), **taken})
+
+    def _sealed_variables(self, unit: TerraformUnit) -> dict[str, Sensitive]:
+        """The variables that sealed items set, as text. Raises EnvironmentFault if no key opens one of them."""
+        found: dict[str, Sensitive] = {}
+        for sealed in unit.sealed:
+            for name, value in self._open(unit.id, sealed).items():
+                try:
+                    found[name] = Sensitive(value.reveal().decode())
+                except UnicodeDecodeError:
+                    text = f"the item {name!r} of {sealed.name} is no UTF-8 text, and a variable is one"
+                    raise CommitError(Problem(text, unit.origin.file, unit.origin.line, unit=str(unit.id))) from None
+        return found
+
+    # ------------------------------------------------------------ sealed secrets
+
+    def _open(self, unit: UnitId, sealed: Sealed) -> Mapping[str, Sensitive]:
+        found = self.vault.open(sealed)
+        self.used[unit] = tuple(sorted({*self.used.get(unit, ()), *found.fingerprints.values()}))
+        return found.items
+
+    def opened(
+        self, units: Sequence[KubernetesUnit]
+    ) -> tuple[dict[UnitId, KubernetesUnit], dict[UnitId, EnvironmentFault]]:
+        """Units with their sealed values in place, and why others cannot be opened now."""
+        done: dict[UnitId, KubernetesUnit] = {}
+        locked: dict[UnitId, EnvironmentFault] = {}
+        if not units:
+            return done, locked
+        with ThreadPoolExecutor(min(OPENERS, len(units)), "unseal") as pool:
+            asked = {u.id: (u, pool.submit(self._open, u.id, u.sealed)) for u in units if u.sealed is not None}
+        for name, (unit, answer) in asked.items():
+            try:
+                done[name] = opened_unit(unit, answer.result())
+            except EnvironmentFault as fault:
+                locked[name] = fault
+        return done, locked
 
     def lacks(self, job: ModuleJob) -> OutputRef | None:
         """The first output that a module takes and that is not known."""

@@ -20,8 +20,9 @@ from gitopsd.model.modules import ModuleApplied, ModuleFailure, ModulePlan, Outp
 from gitopsd.model.orders import Grant, Order, Question
 from gitopsd.model.plan import Plan, Postponed
 from gitopsd.model.run import Observation, Outcome, RunRecord
+from gitopsd.model.sensitive import Sensitive
 from gitopsd.model.spec import HttpCheck
-from gitopsd.model.units import Manifest, Revision, TerraformUnit
+from gitopsd.model.units import Manifest, Revision, Sealed, TerraformUnit
 
 
 class Clock(Protocol):
@@ -223,6 +224,27 @@ class Terraform(Protocol):
     def stop(self) -> None:
         """This process ends: interrupt what is being planned, and plan no more; both raise EnvironmentFault. Whoever
         applies hears of it by the `stop` of its `apply`. Safe in a signal handler."""
+
+
+# ---------------------------------------------------------------- sealing keys
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedItems:
+    """The items of a Secret in clear, as `Sensitive` bytes, and the fingerprint of the key that opened each."""
+
+    items: Mapping[str, Sensitive]
+    fingerprints: Mapping[str, str]
+
+
+class Vault(Protocol):
+    """The sealing keys of this host. Safe to use from several threads; what it opens it keeps nowhere."""
+
+    def open(self, sealed: Sealed) -> OpenedItems:
+        """Raises EnvironmentFault with every item that no key opens: a key may come, so that no commit is to blame."""
+
+    def digest(self) -> str:
+        """Changes whenever the keys do."""
 
 
 class Probe(Protocol):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from gitopsd.model.ids import UnitId
 from gitopsd.model.modules import OutputRef
+from gitopsd.model.sensitive import Sensitive
 from gitopsd.model.spec import ApprovalMode, Variable
 
 Manifest = Mapping[str, Any]
@@ -61,6 +62,23 @@ class UnitOptions:
     recreate: bool = False
 
 
+class Sealed(Protocol):
+    """A Secret whose values only a key of this host opens (`gitopsd.sealed` reads it)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def namespace(self) -> str: ...
+
+    @property
+    def digest(self) -> str:
+        """Of everything that decides about the values, without them."""
+
+    def secret(self, opened: Mapping[str, Sensitive]) -> Mapping[str, Any]:
+        """The Secret that its opened items make; the values in `data` are `Sensitive` base64."""
+
+
 @dataclass(frozen=True, slots=True)
 class KubernetesUnit:
     """One Kubernetes object to apply.
@@ -68,18 +86,20 @@ class KubernetesUnit:
     `manifest` is normalised (no `status`, no nulls, `data` instead of `stringData`) but carries none of gitopsd's own
     marks; `digest` is over the manifest and the options, so that an unchanged digest means an unchanged wish.
     `adopt` names the deployers whose objects may be taken over. `values` are the outputs that the manifest still has to
-    be filled with, by the name that stands in it; none are left once it is complete.
+    be filled with, by the name that stands in it; none are left once it is complete. `sealed` are the values of a
+    Secret that are still to be opened; its digest is part of this one's.
     """
 
     id: UnitId
     component: str
     order: Order
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)  # it may be a Secret
     origin: Origin
     digest: str
     options: UnitOptions = UnitOptions()
     adopt: tuple[str, ...] = ()
     values: Mapping[str, OutputRef] = field(default_factory=dict)
+    sealed: Sealed | None = None
 
     @property
     def api_version(self) -> str:
@@ -96,7 +116,7 @@ class TerraformUnit:
 
     `digest` is over everything that the commit and the host put in: code, local modules, variable files, lock file,
     settings, the program's version; not the outputs of others that its `variables` take. `files` are the paths of the
-    commit that it may read.
+    commit that it may read. `sealed` are Secrets whose items set variables of the same names.
     """
 
     id: UnitId
@@ -111,6 +131,7 @@ class TerraformUnit:
     workspace: str = "default"
     state_key: str = ""
     approval: ApprovalMode = ApprovalMode.DESTROY
+    sealed: tuple[Sealed, ...] = ()
 
 
 Unit = KubernetesUnit | TerraformUnit

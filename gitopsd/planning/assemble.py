@@ -111,13 +111,15 @@ def assemble_rollback(  # noqa: PLR0917 - the order of the stages
     removals_live: Mapping[UnitId, LiveObject | Absence],
     applysets: Mapping[str, str],
     modules: ModuleChanges = NO_MODULES,
+    locked: Mapping[UnitId, str] | None = None,
 ) -> Plan:
     """The plan that takes everything dirty back to the good revision, or to nothing if there is none.
 
     Objects go first, for they wait for Terraform only where they need a value of it that nobody has recorded.
 
     Best effort: what cannot go back is a leftover of the plan and keeps nothing else. `findings` are of the dirty units
-    that the good revision wants (without finished Jobs), `removals_live` of the others.
+    that the good revision wants (without finished Jobs), `removals_live` of the others. `locked` are sealed Secrets
+    that no key opens any more, and why.
     """
     units = desired_good.units if desired_good else {}
     dirty = sorted((d for d in state.dirty if not d.unit.is_terraform), key=lambda d: d.unit)
@@ -125,7 +127,7 @@ def assemble_rollback(  # noqa: PLR0917 - the order of the stages
     undone = _undo([d for d in dirty if d.unit not in units], removals_live, view)
     first = descending((c for c in undone.changes if _goes_first(c, removals_live[c.unit])), spec)
     view = replace(view, first={c.unit for c in first})
-    back = _back_to_good((d for d in dirty if d.unit in units), findings, view)
+    back = _back_to_good((d for d in dirty if d.unit in units), findings, view, locked or {})
     everything = desired_good.everything if desired_good else {}
     at_once = [c for c in back.changes if not _awaits_output(c)]
     after = [c for c in back.changes if _awaits_output(c)]
@@ -147,9 +149,14 @@ def _awaits_output(change: Change) -> bool:
     return change.deferred.startswith(AFTER_TERRAFORM)
 
 
-def _back_to_good(dirty: Iterable[Dirty], findings: Mapping[UnitId, Finding], view: View) -> _Way:
+def _back_to_good(
+    dirty: Iterable[Dirty], findings: Mapping[UnitId, Finding], view: View, locked: Mapping[UnitId, str]
+) -> _Way:
     way = _Way()
     for mark in dirty:
+        if mark.unit in locked:
+            way.leftovers.append(Leftover(mark.unit, locked[mark.unit]))
+            continue
         finding = findings.get(mark.unit)
         if finding is None:  # a Job that finished for the good revision
             if mark.created:

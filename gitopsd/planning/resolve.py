@@ -19,9 +19,7 @@ from gitopsd.model.spec import KubernetesComponent, StackSpec
 from gitopsd.model.units import Desired, Document, KubernetesUnit, Manifest, Revision, TerraformUnit, UnitOptions
 from gitopsd.planning.fill import misplaced, template
 from gitopsd.planning.graph import check_order
-
-FALLBACK_NAMESPACE = "default"
-"""Where kubectl, too, puts an object that names no namespace."""
+from gitopsd.planning.seals import FALLBACK_NAMESPACE, sealed_unit, unsealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,13 @@ def resolve(
     problems: list[Problem] = []
     unserved: list[Problem] = []
     found: list[KubernetesUnit] = []
-    for document in documents:
-        component = spec.manifests(document.component)
+    for source in documents:
+        component = spec.manifests(source.component)
+        try:
+            document, sealed = unsealed(source, component)
+        except CommitError as error:
+            problems += error.problems
+            continue
         wrong = _malformed(document) or _located(document, misplaced(document.manifest, component.values))
         problems += wrong
         if wrong:
@@ -63,6 +66,7 @@ def resolve(
             continue
         try:
             unit, mistakes = _unit(component, document, namespaced=scope.namespaced)
+            unit = sealed_unit(unit, sealed) if sealed else unit
         except CommitError as error:
             problems += _located(document, error.problems)
             continue

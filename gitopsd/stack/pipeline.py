@@ -19,12 +19,13 @@ from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, Catalog, LiveObject
 from gitopsd.model.memory import Baseline, Good, StackState
 from gitopsd.model.plan import Plan
-from gitopsd.model.ports import Cluster, Source, Terraform
+from gitopsd.model.ports import Cluster, Source, Terraform, Vault
 from gitopsd.model.spec import StackSpec
 from gitopsd.model.units import Desired, KubernetesUnit, Person, Revision, TerraformUnit
 from gitopsd.planning.assemble import assemble, assemble_rollback
 from gitopsd.planning.findings import Finding
 from gitopsd.planning.resolve import resolve
+from gitopsd.planning.seals import raise_locked, still_sealed, with_opened
 from gitopsd.planning.select import select
 from gitopsd.render import ModuleFacts, Renderer
 from gitopsd.stack.locks import LockLook, unlock
@@ -112,8 +113,10 @@ class Pipeline:
         record: Inventories,
         *,
         terraform: TerraformSetup,
+        vault: Vault,
     ) -> None:
         self.origins, self.renderer, self.record, self.terraform = origins, renderer, record, terraform
+        self.vault = vault
         self.cluster, self._namespaces = cluster, namespaces
         self._with_room: set[str] = set()
         self._rendered: dict[str, OrderedDict[str, Desired]] = {}  # by stack: each is at work in one thread only
@@ -264,8 +267,12 @@ class Pipeline:
         selection = select(desired, baselines, state, scope=look.scope, drifted=look.drifted)
         known = {*ask.spec.clusters, *(b.unit.cluster for b in selection.remove)}
         applysets = self.applysets(ask.spec.name, known)
+        opened, locked = bench.opened(still_sealed(selection.apply))
+        raise_locked(locked.values())
+        desired, candidates = with_opened(desired, selection.apply, opened)
+        selection = replace(selection, apply=candidates)
         findings = preflight(
-            self.clusters(ask.spec.clusters), ask.spec, desired, selection.apply, applysets, waiting=part.waiting
+            self.clusters(ask.spec.clusters), ask.spec, desired, candidates, applysets, waiting=part.waiting
         )
         claims = self._claims(ask.spec.name)
         handed = self._handed(ask, {u: s for u, s in claims.items() if u in desired.units}) if ahead else frozenset()
@@ -312,8 +319,12 @@ class Pipeline:
         clusters = {*spec.clusters, *(u.cluster for u in dirty)}
         applysets = self.applysets(spec.name, clusters)
         findings: dict[UnitId, Finding] = {}
+        locked: dict[UnitId, str] = {}
         if desired is not None:
             candidates = select(desired, baselines, state, scope=dirty).apply
+            opened, faults = bench.opened(still_sealed(candidates))
+            locked = {unit: str(fault) for unit, fault in faults.items()}
+            desired, candidates = with_opened(desired, [c for c in candidates if c.unit.id not in locked], opened)
             findings = preflight(self.clusters(clusters), spec, desired, candidates, applysets, waiting=part.waiting)
         plan = assemble_rollback(
             spec,
@@ -324,15 +335,17 @@ class Pipeline:
             self._live([u for u in dirty if u not in target.units]),
             applysets,
             part.changes,
+            locked,
         )
-        equal = (*_equal(plan, part.filled, findings, at), *part.equal)
-        return Planned(part.filled, plan, bench, equal, _templates(target))
+        filled = desired or part.filled
+        equal = (*_equal(plan, filled, findings, at), *part.equal)
+        return Planned(filled, plan, bench, equal, _templates(target))
 
     def _no_units(self, ask: Ask) -> Desired:
         return Desired(ask.spec.name, self.source(ask.spec.source).revision(ask.commit), "", {})
 
     def _bench(self, spec: StackSpec) -> Bench:
-        return Bench(self.terraform.program, spec.name, self.source(spec.source).tree)
+        return Bench(self.terraform.program, self.vault, spec.name, self.source(spec.source).tree)
 
     def _why_not_run(self, spec: StackSpec, preview: Preview | None) -> str:
         """Why Terraform is not started for a preview; "" if it is. Its `kubernetes` backend does not make the namespace

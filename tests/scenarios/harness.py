@@ -26,6 +26,7 @@ from gitopsd.model.spec import HttpCheck
 from gitopsd.model.status import Wanted
 from gitopsd.record import SqliteRecord, open_record
 from gitopsd.render import Renderer
+from gitopsd.sealing.vault import KeyVault
 from gitopsd.stack.attention import StackAttention
 from gitopsd.stack.ledger import Ledger
 from gitopsd.stack.pipeline import Origin, Pipeline, TerraformSetup
@@ -207,6 +208,10 @@ class World:
         self.happenings: list[tuple[Callable[[], bool], Callable[[], None]]] = []
         self._start()
 
+    @property
+    def key_dir(self) -> Path:
+        return self.directory / "keys"
+
     def _start(self) -> None:
         self.starts += 1
         self.state_dir = self.directory / f"state-{self.starts}"
@@ -223,6 +228,7 @@ class World:
             {"default": NAMESPACE},
             self.record,
             terraform=TerraformSetup(self.terraform, lambda: ""),
+            vault=KeyVault(self.key_dir),
         )
         self.attention = FakeAttention(
             lambda commit: self.pipeline.ask(SOURCE, STACK, commit).digest,

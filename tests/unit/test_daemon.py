@@ -24,6 +24,7 @@ from gitopsd.model.errors import EnvironmentFault, GitopsdError
 from gitopsd.model.ids import UnitId
 from gitopsd.record.reader import open_reader
 from gitopsd.render import Renderer
+from gitopsd.sealing.vault import KeyVault
 from gitopsd.stack.pipeline import Origin, Pipeline, TerraformSetup
 from gitopsd.triggers.clockwork import Clockwork
 from gitopsd.views.status_text import converged
@@ -115,6 +116,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
             {"default": "gitopsd-system"},
             record,
             terraform=TerraformSetup(NoTerraform(), lambda: ""),
+            vault=KeyVault(Path("no-keys-here")),
         )
 
     monkeypatch.setattr(daemon, "make_pipeline", pipeline)

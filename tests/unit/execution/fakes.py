@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Lock
 from typing import Any, cast
 
@@ -35,6 +36,7 @@ from gitopsd.model.run import Observation, RunKind
 from gitopsd.model.spec import HttpCheck, StackSpec
 from gitopsd.model.units import Desired, Manifest
 from gitopsd.planning.send import autoscaled_targets
+from gitopsd.sealing.vault import KeyVault
 from tests.support.memory_source import MemorySource
 from tests.support.simterraform import NoTerraform
 from tests.unit.planning.samples import APPLYSETS, live_object, merged
@@ -241,7 +243,7 @@ def run_of(
             actor=Actor(ActorKind.DAEMON, "gitopsd"),
             instance="test",
             desired=wanted,
-            bench=Bench(NoTerraform(), spec.name, MemorySource().tree),
+            bench=Bench(NoTerraform(), KeyVault(Path("no-keys-here")), spec.name, MemorySource().tree),
             clusters={"default": cast(Cluster, there)},
             record=cast(Record, journal),
             clock=time,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from gitopsd.assembly import NothingKnown
 from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson
 from gitopsd.render import Renderer
+from gitopsd.sealing.vault import KeyVault
 from gitopsd.stack.desk import Desk
 from gitopsd.stack.pipeline import Origin, Pipeline, TerraformSetup
 from tests.support.memory_cache import MemoryCache
@@ -63,6 +65,7 @@ def desks(sources: dict[str, FaultySource]) -> Desks:
         namespaces,
         NothingKnown(),
         terraform=TerraformSetup(NoTerraform(), lambda: ""),
+        vault=KeyVault(Path("no-keys-here")),
     )
     owners: dict[str, str] = {}
 
