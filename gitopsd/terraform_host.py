@@ -32,6 +32,7 @@ def open_program(config: HostConfig, *, scratch: Path | None = None) -> RealTerr
             cluster=_state_cluster(config),
             parallelism=terraform.parallelism,
             timeout=terraform.timeout,
+            lock_timeout=terraform.lock_timeout,
             env=terraform.env,
             env_files=terraform.env_files,
             cli_config=terraform.cli_config,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from gitopsd.config.paths import beside
-from gitopsd.config.schema import Duration, Label, Later, PathText, Place, Section, Text, entries, suggestion
+from gitopsd.config.schema import Duration, Label, Later, MaybeZero, PathText, Place, Section, Text, entries, suggestion
 from gitopsd.model.errors import Problem
 from gitopsd.model.ids import DEFAULT_CLUSTER
 
@@ -23,13 +24,18 @@ _SAID_ELSEWHERE: Final = {
 }
 
 
+LOCK_TIMEOUT: Final = 60.0
+"""Seconds that an apply waits for a lock unless told, if it may take that long at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class TerraformConfig:
     """How this host runs Terraform or OpenTofu, and where it keeps the states of modules without a backend.
 
     `binary` is a name to be found on PATH, or an absolute path. `backend` is `kubernetes` (then `cluster` holds the
-    states; "" if the host has several and none of them is the default one) or `local`. Times are in seconds. `env`,
-    whose values may be credentials, and the files of `env_files` are what a child process gets beside PATH and HOME.
+    states; "" if the host has several and none of them is the default one) or `local`. Times are in seconds;
+    `lock_timeout` is how long an apply waits for the lock of a state, and less than its `timeout`. `env`, whose values
+    may be credentials, and the files of `env_files` are what a child process gets beside PATH and HOME.
     """
 
     binary: str = "terraform"
@@ -37,6 +43,7 @@ class TerraformConfig:
     cluster: str = ""
     parallelism: int = 10
     timeout: float = 1800.0
+    lock_timeout: float = LOCK_TIMEOUT
     drift_interval: float = 1800.0
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     env_files: tuple[Path, ...] = ()
@@ -69,6 +76,7 @@ class TerraformSection(Section):
     cluster: Label | None = None
     parallelism: Annotated[int, Field(ge=1)] = 10
     timeout: Duration = 1800.0
+    lock_timeout: MaybeZero | None = None
     drift_interval: Duration = 1800.0
     env: dict[Annotated[str, AfterValidator(_variable)], Annotated[str, AfterValidator(_environment_text)]] = Field(
         default_factory=dict
@@ -76,6 +84,14 @@ class TerraformSection(Section):
     env_files: list[PathText] = Field(default_factory=list)
     cli_config: PathText | None = None
     user: Later[Text] | None = None
+
+    @field_validator("lock_timeout")
+    @classmethod
+    def _within(cls, lock_timeout: float | None, known: ValidationInfo) -> float | None:
+        """Who waits for a lock is in an apply already: that one would be ended before the wait is."""
+        if lock_timeout is not None and lock_timeout >= known.data.get("timeout", math.inf):
+            raise ValueError("has to be shorter than `timeout`, which ends the whole apply")
+        return lock_timeout
 
 
 def state_cluster_problems(value: Any, place: Place) -> list[Problem]:
@@ -112,6 +128,7 @@ def terraform_config(file: Path, section: TerraformSection, clusters: Sequence[s
         cluster="" if section.backend == "local" else section.cluster or _only(clusters),
         parallelism=section.parallelism,
         timeout=section.timeout,
+        lock_timeout=min(LOCK_TIMEOUT, section.timeout / 2) if section.lock_timeout is None else section.lock_timeout,
         drift_interval=section.drift_interval,
         env=dict(section.env),
         env_files=tuple(beside(file, path) for path in section.env_files),

@@ -104,7 +104,7 @@ class RealTerraform:
             str(saved),
             json=FLAG,
             input=False,
-            lock_timeout=f"{self._settings.lock_timeout:g}s",
+            lock_timeout=self._settings.lock_wait,
             parallelism=self._settings.parallelism,
             line=follow,
             stop=stop,
@@ -178,7 +178,7 @@ class RealTerraform:
             self._preparation.initialise(ready, known=False, anew=True)
             return self._plan(ready, saved, destroy, again=True)
         self._learn(ready)
-        raise failure(said, ready.unit, ready.scrubber)
+        raise failure(said, ready.stack, ready.unit, ready.scrubber)
 
     def _read(self, ready: Ready, module: Module, stream: Stream, saved: Path, *, known: bool) -> ModulePlan:
         """What a plan that was made says."""
@@ -229,7 +229,7 @@ class RealTerraform:
             raise broken
         if not ended.ok:
             self._learn(ready)
-            raise failure(read_text(ended.err), ready.unit, ready.scrubber)
+            raise failure(read_text(ended.err), ready.stack, ready.unit, ready.scrubber)
 
     def _learn(self, ready: Ready) -> None:
         """Learn what is sensitive in the state, before an error is shown that may quote it. If the state cannot be
@@ -256,7 +256,7 @@ class RealTerraform:
             return ModuleFailure("the state moved since the plan was made", Cause.ENVIRONMENT, stale=True)
         self._learn(ready)
         broken = ended_badly(ended, "the apply", str(ready.unit.id))
-        found = failure(said, ready.unit, ready.scrubber, applying=True)
+        found = failure(said, ready.stack, ready.unit, ready.scrubber, applying=True)
         if broken is None:
             return ModuleFailure(str(found), found.cause, stream.created)
         text = f"{broken}; {found}" if errors(said) and not ended.interrupted else str(broken)

@@ -116,7 +116,7 @@ class Care:
     def _push(self, place: Workplace, root: Path, name: str, scrubber: Scrubber) -> None:
         if not place.errored.is_file():
             return
-        wait = f"{self._settings.lock_timeout:g}s"
+        wait = self._settings.lock_wait
         ended = self._run(place, root, "state push", str(place.errored), lock_timeout=wait)
         if ended.ok:
             place.errored.unlink()

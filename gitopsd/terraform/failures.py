@@ -30,21 +30,26 @@ def ended_badly(ended: Ended, doing: str, unit: str) -> EnvironmentFault | None:
 
 
 def failure(
-    diagnostics: Sequence[Diagnostic], unit: TerraformUnit, scrubber: Scrubber, *, applying: bool = False
+    diagnostics: Sequence[Diagnostic],
+    stack: str,
+    unit: TerraformUnit,
+    scrubber: Scrubber,
+    *,
+    applying: bool = False,
 ) -> GitopsdError:
-    """The error that these diagnostics are."""
+    """The error that these diagnostics are, of a module of this stack."""
     found = errors(diagnostics) or (Diagnostic("it failed without a word"),)
-    problems = [_problem(diagnostic, unit, scrubber) for diagnostic in found]
+    problems = [_problem(diagnostic, stack, unit, scrubber) for diagnostic in found]
     commit = cause(found, applying=applying) is Cause.COMMIT
     return CommitError(*problems) if commit else EnvironmentFault(*problems)
 
 
-def _problem(diagnostic: Diagnostic, unit: TerraformUnit, scrubber: Scrubber) -> Problem:
+def _problem(diagnostic: Diagnostic, stack: str, unit: TerraformUnit, scrubber: Scrubber) -> Problem:
     name = str(unit.id)
     what = trouble(diagnostic)
     lock = read_lock(diagnostic.detail) if what is Trouble.LOCKED else None
     if lock is not None:
-        help_ = f"wait for it; if it is gone for good: gitopsd unlock {unit.component}"
+        help_ = f"wait for it; if it is gone for good: `gitopsd unlock {stack} {unit.component}`"
         return Problem(scrubber.text(f"the state is locked by {lock}"), unit=name, remedy=help_)
     if what is Trouble.UNPREPARED:
         return problem(diagnostic, unit.path, scrubber, unit=name, remedy=_REINIT)

@@ -23,8 +23,9 @@ from gitopsd.tfplan import Diagnostic, Scrubber, Stream, Trouble, read_text, tro
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A module that is ready to be run."""
+    """A module of a stack that is ready to be run."""
 
+    stack: str
     unit: TerraformUnit
     place: Workplace
     laid: Laid
@@ -71,7 +72,7 @@ class Preparation:
         laid = place.lay_out(module, settings)
         if settings.backend == "local" and not laid.backend:
             _private_directory(local_state(settings, unit).parent, states_dir(settings))
-        return Ready(unit, place, laid, scrubber, variables)
+        return Ready(module.stack, unit, place, laid, scrubber, variables)
 
     def initialise(self, ready: Ready, *, known: bool, anew: bool = False) -> None:
         """Run init unless nothing that it depends on changed, and select the workspace. `known`: the workspace has to
@@ -102,7 +103,7 @@ class Preparation:
             raise broken
         if not ended.ok:
             said = read_text("\n".join((*stream.odd, ended.err)))
-            raise failure(stream.diagnostics or said, ready.unit, ready.scrubber)
+            raise failure(stream.diagnostics or said, ready.stack, ready.unit, ready.scrubber)
 
     def _select(self, ready: Ready, known: bool) -> None:
         unit = ready.unit
@@ -119,7 +120,7 @@ class Preparation:
             said = read_text(ended.err or ended.out)
             if known and any(trouble(d) is Trouble.NO_WORKSPACE for d in said):
                 raise state_gone(ready, self._settings)
-            raise failure(said, unit, ready.scrubber)
+            raise failure(said, ready.stack, unit, ready.scrubber)
 
     def _key(self) -> str:
         """What of the host an init depends on."""
@@ -131,19 +132,21 @@ class Preparation:
 def state_gone(ready: Ready, settings: TerraformSettings) -> NeedsPerson:
     """What a person is told whose state is not there any more."""
     unit = ready.unit
-    help_ = f"bring it back, or say that the resources are gone, too: gitopsd abandon {unit.component}"
+    abandon = f"`gitopsd abandon {ready.stack} {unit.component}` if it waits to be destroyed then"
+    anew = f"if its resources are gone, too, take the component out of git, {abandon}, and put it back"
+    bring = "bring it back"
     what = f"workspace {unit.workspace} in the module's own backend ({ready.laid.backend})"
     if ready.hosted and settings.backend == "local":
         what = str(local_state(settings, unit))
         backup = newest_backup(settings, unit)
-        help_ = f"copy {backup} there, or {help_.partition(', or ')[2]}" if backup else help_
+        bring = f"copy {backup} there" if backup else bring
     elif ready.hosted and settings.cluster is not None:
         secret = f"tfstate-{unit.workspace}-{secret_suffix(unit)}"
         what = f"Secret {secret} in namespace {settings.cluster.namespace}"
     text = (
         f"the Terraform state that was there is gone ({what}); nothing is planned, for it would make everything again"
     )
-    return NeedsPerson(Problem(text, unit=str(unit.id), remedy=help_))
+    return NeedsPerson(Problem(text, unit=str(unit.id), remedy=f"{bring}; {anew}"))
 
 
 def var_files(unit: TerraformUnit) -> dict[str, Any]:

@@ -26,10 +26,10 @@ class TerraformSettings:
     `binary` is a name on PATH or a path, of Terraform or OpenTofu. `backend` keeps the states of modules that name none
     themselves: `kubernetes` needs `cluster`; `local` keeps them in `state_dir`. `env` and the KEY=VALUE lines of
     `env_files` are for credentials: they reach the program alone, and are left out of every text. `timeout` bounds a
-    plan and an apply, `init_timeout` the preparations, `patience` how long the program may take to stop once it was
-    interrupted. `runtime_dir` holds saved plans, which have sensitive values in them: best on a tmpfs. `digest_key`
-    keys the digests of sensitive outputs. `scratch` is for who plans beside the daemon: a directory for the code, where
-    nothing of the daemon's is touched.
+    plan and an apply, `init_timeout` the preparations, `lock_timeout` the wait for the lock of a state, `patience` how
+    long the program may take to stop once it was interrupted. `runtime_dir` holds saved plans, which have sensitive
+    values in them: best on a tmpfs. `digest_key` keys the digests of sensitive outputs. `scratch` is for who plans
+    beside the daemon: a directory for the code, where nothing of the daemon's is touched.
     """
 
     state_dir: Path
@@ -47,3 +47,8 @@ class TerraformSettings:
     env_files: tuple[Path, ...] = ()
     cli_config: Path | None = None
     scratch: Path | None = None
+
+    @property
+    def lock_wait(self) -> str:
+        """`lock_timeout` as the program's options take it."""
+        return f"{self.lock_timeout:.3f}s"

@@ -114,7 +114,7 @@ def test_the_lock_of_another_host_is_respected_and_its_owner_named(
     assert isinstance(failed, ModuleFailure)
     assert failed.cause is Cause.ENVIRONMENT
     assert "root@other-host since 2026-11-22 22:00:00 UTC" in failed.message
-    assert "gitopsd unlock net" in failed.message
+    assert "gitopsd unlock web net" in failed.message
     assert bench.terraform.unlock(changed).startswith("root@other-host since ")
     assert lease(cluster, namespace, key) == ""
     with pytest.raises(NeedsPerson, match="not locked"):

@@ -262,6 +262,7 @@ def test_every_key_of_terraform_reaches_the_configuration(tmp_path: Path) -> Non
   cluster: b
   parallelism: 3
   timeout: 1h
+  lockTimeout: 90s
   driftInterval: 2h
   env: {AWS_REGION: x, TF_LOG: "", TF_VAR_size: "3"}
   envFiles: [a.env, /etc/b.env]
@@ -272,6 +273,7 @@ def test_every_key_of_terraform_reaches_the_configuration(tmp_path: Path) -> Non
         cluster="b",
         parallelism=3,
         timeout=3600.0,
+        lock_timeout=90.0,
         drift_interval=7200.0,
         env={"AWS_REGION": "x", "TF_LOG": "", "TF_VAR_size": "3"},
         env_files=(tmp_path / "a.env", Path("/etc/b.env")),
@@ -311,6 +313,8 @@ def test_a_host_without_the_section_need_not_say_which_cluster_holds_states(tmp_
         ("{cluster: a, binary: -x}", "terraform.binary: expected the name or the path of a program"),
         ("{cluster: a, parallelism: 0}", "terraform.parallelism: has to be at least 1"),
         ("{cluster: a, timeout: 30}", "terraform.timeout: expected a duration"),
+        ("{cluster: a, lockTimeout: 60}", "terraform.lockTimeout: expected a duration"),
+        ("{cluster: a, lockTimeout: 30m}", "terraform.lockTimeout: has to be shorter than `timeout`"),
         ("{cluster: a, env: {A: 1}}", "terraform.env.A: expected text, found a number (put it in quotes)"),
         ("{cluster: a, env: {'A-B': x}}", "terraform.env.A-B: expected the name of an environment variable"),
         ("{cluster: a, env: {TF_WORKSPACE: x}}", "terraform.env.TF_WORKSPACE: gitopsd sets this itself"),
@@ -322,6 +326,15 @@ def test_a_host_without_the_section_need_not_say_which_cluster_holds_states(tmp_
 def test_what_terraform_cannot_be_run_with_is_refused(tmp_path: Path, section: str, wrong: str) -> None:
     (fault,) = faults(write(tmp_path, TWO_CLUSTERS + f"terraform: {section}\n"))
     assert fault.removeprefix("4: ").startswith(wrong)
+
+
+@pytest.mark.parametrize(
+    ("section", "seconds"),
+    [("{}", 60.0), ("{timeout: 1h}", 60.0), ("{timeout: 20s}", 10.0), ("{lockTimeout: 0s}", 0.0)],
+)
+def test_an_apply_waits_for_a_lock_no_longer_than_it_may_take(tmp_path: Path, section: str, seconds: float) -> None:
+    config = load_host_config(write(tmp_path, MINIMAL + f"terraform: {section}\n"))
+    assert config.terraform.lock_timeout == seconds
 
 
 def test_values_of_the_environment_are_in_no_representation(tmp_path: Path) -> None:

@@ -242,7 +242,7 @@ def test_a_lock_of_another_names_its_owner_and_the_way_out(held: Bench) -> None:
     assert (
         "the state is locked by alice@laptop since 2026-11-22 22:00:00 UTC for apply (lock 11112222)" in failed.message
     )
-    assert "gitopsd unlock net" in failed.message
+    assert "`gitopsd unlock web net`" in failed.message
 
 
 def test_a_lock_that_a_living_program_of_this_host_holds_cannot_be_removed(held: Bench) -> None:

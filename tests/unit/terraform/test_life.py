@@ -147,7 +147,7 @@ def test_a_state_that_is_gone_asks_a_person_and_names_its_copy(bench: Bench) -> 
         bench.terraform.plan(module, known=True)
     assert str(bench.state_file) in str(gone.value)
     assert "backups/net/" in str(gone.value)
-    assert "gitopsd abandon net" in str(gone.value)
+    assert "`gitopsd abandon web net`" in str(gone.value)
     assert bench.terraform.plan(module).resources[0].action is ResourceAction.CREATE
 
 
