@@ -8,6 +8,7 @@ it says, secrets included, is in no file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -22,6 +23,9 @@ TICK = 0.25
 
 LARGEST = 512 * 1024 * 1024
 """Bytes of output at which a program is taken to have lost its way."""
+
+
+_STOLEN = "nobody told gitopsd how the program ended; whoever starts gitopsd must not ignore SIGCHLD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +65,7 @@ class Ended:
 
 def run(order: Order) -> Ended:
     """Run a program in a session of its own, with its input closed. No process of its group outlives it. Raises OSError
-    if it cannot be started."""
+    if it cannot be started, or if nobody can tell how it ended."""
     with contextlib.ExitStack() as stack:
         out, err = (_memory(stack, name) for name in ("out", "err"))
         process = subprocess.Popen(
@@ -80,8 +84,11 @@ def run(order: Order) -> Ended:
                 order.started(process.pid)
             watch.follow()
         finally:
-            _signal_group(process.pid, signal.SIGKILL)  # what is left of it: the leader is not reaped yet
+            _signal_group(process.pid, signal.SIGKILL)  # what is left of it
+            ours = _is_ours(process.pid)
             process.wait()
+        if not ours:  # without this, Python would call it a success
+            raise ChildProcessError(errno.ECHILD, _STOLEN, str(order.argv[0]))
         return watch.result()
 
 
@@ -163,7 +170,11 @@ def _text(descriptor: int) -> str:
 def _ended_signal(pid: int) -> Iterator[Callable[[float], bool]]:
     """A function that waits so many seconds for the end of our child, and answers whether it came. The child is not
     reaped: until then nobody else can get its number."""
-    descriptor = os.pidfd_open(pid)
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:  # gone and forgotten
+        yield lambda _seconds: True
+        return
     try:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
@@ -172,6 +183,19 @@ def _ended_signal(pid: int) -> Iterator[Callable[[float], bool]]:
         os.close(descriptor)
 
 
+def _is_ours(pid: int) -> bool:
+    """Whether our child, dead or alive, still has its number. If SIGCHLD is ignored in this process (who started it may
+    have left it so), the system forgets children as they end, and gives their numbers away."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def _signal_group(pid: int, number: signal.Signals) -> None:
+    """Signal the group that our child leads; nobody, once its number may be somebody else's."""
+    if not _is_ours(pid):
+        return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)

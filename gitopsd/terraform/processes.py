@@ -65,19 +65,30 @@ def programs() -> Iterator[tuple[int, Path | None]]:
 
 def end_all(pids: Callable[[], tuple[int, ...]], patience: float) -> None:
     """Interrupt these processes once, wait for their end, and kill what is left after `patience` seconds."""
-    _signal(pids(), signal.SIGINT)
+    _signal(pids, signal.SIGINT)
     deadline = time.monotonic() + patience
     while (left := pids()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    _signal(left, signal.SIGKILL)
+    if left:
+        _signal(pids, signal.SIGKILL)
     while pids() and time.monotonic() < deadline + 5:
         time.sleep(0.05)
 
 
-def _signal(pids: tuple[int, ...], number: signal.Signals) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+def _signal(pids: Callable[[], tuple[int, ...]], number: signal.Signals) -> None:
+    """Send a signal to these processes and never to anybody else: a number may be given away between two looks, so that
+    each process is held first, and asked for once more. We ourselves are never meant."""
+    with contextlib.ExitStack() as held:
+        descriptors: dict[int, int] = {}
+        for pid in pids():
+            if pid != os.getpid():
+                with contextlib.suppress(ProcessLookupError):
+                    descriptors[pid] = os.pidfd_open(pid)
+                    held.callback(os.close, descriptors[pid])
+        for pid in pids() if descriptors else ():
+            if pid in descriptors:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(descriptors[pid], number)
 
 
 def _environments() -> Iterator[tuple[int, frozenset[str] | None]]:

@@ -160,6 +160,8 @@ class Runner:
             raise EnvironmentFault(_STOPPING)
         try:
             return run(order)
+        except ChildProcessError as error:
+            raise EnvironmentFault(Problem(str(error.strerror), str(error.filename))) from None
         except OSError as error:
             where = str(error.filename or order.argv[0])
             raise EnvironmentFault(Problem(f"the program cannot be started: {error.strerror}", where)) from None
