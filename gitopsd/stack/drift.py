@@ -115,8 +115,13 @@ class Drift:
         self.suspects = frozenset()
         wanted = planned.desired.units
         planned_for = {*planned.plan.equal, *(c.unit for c in planned.plan.applies())}
-        self.tracked.account_for(scope - planned_for, wanted)  # finished Jobs, too, of which no plan says anything
-        self.facts.drift(drift_of(planned.plan), kept=modules_of(self.facts.drifted) - scope)
+        # A Secret that no key opens stays suspected; only what nobody is sure of has to end here, or it never would.
+        untold = planned.locked.keys() - uncertain
+        self.tracked.account_for(
+            scope - planned_for - untold, wanted
+        )  # finished Jobs, too, of which no plan says anything
+        locked = {unit: f"cannot be compared or healed: {why}" for unit, why in planned.locked.items()}
+        self.facts.drift({**drift_of(planned.plan), **locked}, kept=modules_of(self.facts.drifted) - scope)
         if planned.plan.empty or report or target.spec.drift is DriftMode.REPORT:
             planned.bench.discard()
             self.tracked.take_note(planned)
@@ -126,7 +131,7 @@ class Drift:
         if ended.run.verdict is Verdict.FAILED:
             return RETRY
         if ended.run.verdict is Verdict.GOOD:
-            self.facts.drift({})
+            self.facts.drift(locked)
         return self.after(ended)
 
     def _plan(self, target: Ask, scope: Collection[UnitId]) -> Planned:

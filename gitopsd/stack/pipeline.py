@@ -72,13 +72,15 @@ class Inventories(Protocol):
 class Planned:
     """A plan with what it is made for. `equal` are baselines of units that were found as wanted: nothing is written
     for them, but from now on it is known. `bench` has Terraform's saved plans, and `templates` the units whose values
-    are outputs of it, as the commit has them."""
+    are outputs of it, as the commit has them. `locked` are sealed Secrets that no key opens now, and why: a heal or a
+    rollback leaves them as they are."""
 
     desired: Desired
     plan: Plan
     bench: Bench
     equal: tuple[Baseline, ...] = ()
     templates: Mapping[UnitId, KubernetesUnit] = field(default_factory=dict)
+    locked: Mapping[UnitId, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +270,10 @@ class Pipeline:
         known = {*ask.spec.clusters, *(b.unit.cluster for b in selection.remove)}
         applysets = self.applysets(ask.spec.name, known)
         opened, locked = bench.opened(still_sealed(selection.apply))
-        raise_locked(locked.values())
-        desired, candidates = with_opened(desired, selection.apply, opened)
+        if look.scope is None:
+            raise_locked(locked.values())
+        rest = [c for c in selection.apply if c.unit.id not in locked]
+        desired, candidates = with_opened(desired, rest, opened)
         selection = replace(selection, apply=candidates)
         findings = preflight(
             self.clusters(ask.spec.clusters), ask.spec, desired, candidates, applysets, waiting=part.waiting
@@ -291,7 +295,7 @@ class Pipeline:
             handed=handed,
         )
         equal = (*_equal(plan, desired, findings, look.at), *part.equal)
-        return Planned(desired, plan, bench, equal, _templates(look.desired))
+        return Planned(desired, plan, bench, equal, _templates(look.desired), _reasons(locked))
 
     def plan_rollback(self, ask: Ask | None, spec: StackSpec, state: StackState, *, at: str) -> Planned:
         """How to undo what is dirty: back to `ask`, or to nothing if there never was a good revision."""
@@ -323,7 +327,7 @@ class Pipeline:
         if desired is not None:
             candidates = select(desired, baselines, state, scope=dirty).apply
             opened, faults = bench.opened(still_sealed(candidates))
-            locked = {unit: str(fault) for unit, fault in faults.items()}
+            locked = _reasons(faults)
             desired, candidates = with_opened(desired, [c for c in candidates if c.unit.id not in locked], opened)
             findings = preflight(self.clusters(clusters), spec, desired, candidates, applysets, waiting=part.waiting)
         plan = assemble_rollback(
@@ -339,7 +343,7 @@ class Pipeline:
         )
         filled = desired or part.filled
         equal = (*_equal(plan, filled, findings, at), *part.equal)
-        return Planned(filled, plan, bench, equal, _templates(target))
+        return Planned(filled, plan, bench, equal, _templates(target), locked)
 
     def _no_units(self, ask: Ask) -> Desired:
         return Desired(ask.spec.name, self.source(ask.spec.source).revision(ask.commit), "", {})
@@ -424,6 +428,10 @@ def _equal(plan: Plan, desired: Desired, findings: Mapping[UnitId, Finding], at:
         if live is not None:
             found.append(Baseline.of(live, component=wanted.component, order=wanted.order, digest=wanted.digest, at=at))
     return tuple(found)
+
+
+def _reasons(faults: Mapping[UnitId, EnvironmentFault]) -> dict[UnitId, str]:
+    return {unit: str(fault) for unit, fault in faults.items()}
 
 
 def _templates(desired: Desired) -> dict[UnitId, KubernetesUnit]:

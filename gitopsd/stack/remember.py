@@ -80,6 +80,14 @@ def failed(memory: Memory, found: Quarantined, rollback: Attempt | None) -> Memo
     return replace(memory, quarantine=(found, *others)[:QUARANTINE_KEPT], attempting=back)
 
 
+def rolling_back_again(memory: Memory, at: str) -> Memory:
+    """What kept a rollback from being whole may be over: it goes on, towards the same revision."""
+    good = memory.good[0] if memory.good else None
+    attempt = Attempt("", RunKind.ROLLBACK, good.commit if good else "", good.digest if good else "", at)
+    holds = _without(memory.holds, frozenset({HoldReason.ROLLBACK_FAILED}))
+    return replace(memory, attempting=attempt, holds=holds)
+
+
 def settled(memory: Memory) -> Memory:
     """After a rollback, however it ended, or a heal: nothing is under way."""
     return replace(memory, attempting=None)

@@ -29,11 +29,24 @@ class Tracked:
 
     def take_note(self, planned: Planned) -> None:
         """What planning found out needs no write to the cluster, but from now on we know it."""
+        self._note_keys(planned)
         gone = [left.unit for left in planned.plan.forget]
         if planned.equal or gone:
             events = [self.ledger.event("forget", unit=str(f.unit), detail=f.reason) for f in planned.plan.forget]
             self.ledger.record.rebase(self.ledger.stack, planned.equal, gone)
             self.ledger.record.audit(events)
+
+    def _note_keys(self, planned: Planned) -> None:
+        """Which sealing keys opened what, for the audit log."""
+        used = planned.bench.used
+        if used:
+            commit = planned.desired.revision.commit
+            self.ledger.record.audit(
+                [
+                    self.ledger.event("unseal", unit=str(unit), revision=commit, after=", ".join(prints))
+                    for unit, prints in sorted(used.items())
+                ]
+            )
 
     def account_for(self, units: Collection[UnitId], wanted: Collection[UnitId]) -> None:
         """Look at tracked units that nothing is done about now. What is gone and not `wanted` is forgotten; all others

@@ -65,6 +65,7 @@ class StackWorker:
         self.verdicts = Verdicts(ledger, pipeline, self.target)
         self.tracked = Tracked(ledger, pipeline.cluster)
         self.people = People(ledger)
+        self._keys_then = ""  # the sealing keys of the last look
         self.parents = Parents(ledger)
         run, after = self._run, self._after
         self.drift = Drift(self.verdicts, self.tracked, self.approvals, self.facts, self.parents, probe, run, after)
@@ -203,6 +204,7 @@ class StackWorker:
             lambda name: self.pipeline.applyset(self.name, name),
             self.pipeline.terraform.program.settle,
         )
+        self._resume_rollback()
         event = self.target.moved_to(ask)
         if event is not None:
             self.verdicts.remember(remember.same_good(self.ledger.memory, ask.commit), ask.spec, [event])
@@ -321,8 +323,21 @@ class StackWorker:
             self.verdicts.remember(remember.settled(self.ledger.memory), spec, clean=True)
             self.ledger.record.clean(self.name, [d.unit for d in self.ledger.state.dirty])
         elif ended.run.verdict is Verdict.FAILED:
+            self._keys_then = self.pipeline.vault.digest() if planned.locked else self._keys_then
             return self._cannot_roll_back(ask, f"run {ended.run.id}: {ended.run.why}")
         return self._after(ended)
+
+    def _resume_rollback(self) -> None:
+        """A rollback that had to leave Secrets as they were, because no key opened what they were before, goes on when
+        the keys change. After a restart nobody knows which keys there were: it is tried once."""
+        state = self.ledger.state
+        memory = state.memory
+        failed = memory.held(HoldReason.ROLLBACK_FAILED) is not None and memory.pin is None
+        if not failed or not any((d.unit.group, d.unit.kind) == ("", "Secret") for d in state.dirty):
+            return
+        before, self._keys_then = self._keys_then, self.pipeline.vault.digest()
+        if before != self._keys_then and memory.attempting is None:
+            self.ledger.record.save_memory(remember.rolling_back_again(memory, self.ledger.now()))
 
     def _rollback_asks(self, ask: Ask, missing: Sequence[Approval]) -> Next:
         """Everything is back but for what a person has to allow. A no leaves it as it is."""

@@ -156,6 +156,47 @@ def test_a_rollback_whose_key_is_gone_brings_everything_else_back_and_lists_that
     assert keyed.holds == {"rollback-failed"}
     left = {str(item.unit): item.reason for item in keyed.runs[-1].leftovers}
     assert "no key opens this item" in left[DB]
+    runs = len(keyed.runs)
+    keyed.settle(sweep=True)
+    assert len(keyed.runs) == runs, "it is not tried again and again"
+    bring_key(keyed.key_dir)
+    keyed.settle()
+    assert (value(keyed), keyed.verdicts[-1], keyed.holds) == ("old", ("rollback", "good"), {"quarantined"})
+
+
+def test_a_fix_goes_forward_past_a_secret_that_could_not_go_back(keyed: World) -> None:
+    keyed.deliver(files(sealed("db", {"password": "old"})))
+    bring_key(keyed.key_dir, 1)
+    take_key(keyed.key_dir)
+    keyed.deliver(files(sealed("db", {"password": "new"}, key=1), mode="2", tag="pull-error"))
+    keyed.deliver(files(sealed("db", {"password": "newer"}, key=1), mode="3"))
+    assert (value(keyed), keyed.verdicts[-1], keyed.holds) == ("newer", ("deploy", "good"), set())
+
+
+def test_drift_of_a_secret_that_no_key_opens_is_told_and_keeps_nothing_else(keyed: World) -> None:
+    keyed.deliver(files(sealed("db", {"password": "s3cret"})))
+    take_key(keyed.key_dir)
+    keyed.cluster.edit(UnitId.parse(DB), lambda body: body["data"].update(password="aGFja2Vk"))
+    keyed.cluster.edit(UnitId.parse("ConfigMap/web/settings"), lambda body: body["data"].update(mode="hacked"))
+    for _ in range(3):
+        keyed.settle(sweep=True)
+    live = keyed.live("ConfigMap/web/settings")
+    assert live is not None
+    assert live["data"]["mode"] == "1"
+    drifted = keyed.worker.facts.snapshot().drifted
+    assert [str(unit) for unit in drifted] == [DB]
+    assert "no key opens this item" in drifted[UnitId.parse(DB)].detail
+    keyed.deliver(files(sealed("db", {"password": "s3cret"}), mode="2"))
+    assert keyed.holds == {"blocked"}
+    bring_key(keyed.key_dir)
+    keyed.settle(sweep=True)
+    assert (value(keyed), keyed.holds) == ("s3cret", set())
+
+
+def test_each_use_of_a_key_is_audited(keyed: World) -> None:
+    keyed.deliver(files(sealed("db", {"password": "s3cret"})))
+    used = [(e["unit"], e["after"]) for e in read_audit(keyed.state_dir) if e["action"] == "unseal"]
+    assert used == [(DB, fingerprint_of())]
 
 
 def test_an_edit_of_the_live_secret_is_healed(keyed: World) -> None:
