@@ -125,9 +125,9 @@ class RealTerraform:
             self._plans.remove(plan.saved)
 
     def settle(self, stack: str, component: str) -> None:
-        self._plans.open()
         place = self._preparation.place(stack, component)
         self._care.end(place)
+        self._plans.open()  # not sooner: until its end a plan that goes on without us may write its file
         with contextlib.suppress(Unprepared):  # it died in init: what it left is looked after when init is through
             self._care.finish(place, component, self._scrubber(stack, component))
 
@@ -142,7 +142,8 @@ class RealTerraform:
         scrubber = self._scrubber(module.stack, module.unit.component)
         self._runner.secrets(scrubber)
         scrubber.add(value for value in module.variables.values() if isinstance(value, Sensitive))
-        self._care.end(self._preparation.place(module.stack, module.unit.component))
+        if self._care.end(self._preparation.place(module.stack, module.unit.component)):
+            self._plans.open()
         ready = self._preparation.lay_out(module, scrubber, module_variables(module.variables))
         self._preparation.initialise(ready, known=known)
         if settled:

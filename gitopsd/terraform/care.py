@@ -35,18 +35,19 @@ class Care:
         self._settings = settings
         self._runner = runner
 
-    def end(self, place: Workplace) -> None:
+    def end(self, place: Workplace) -> bool:
         """End what a dead process of ours left running for this module. What it may have left in the backend is noted
-        until `finish` looked after it. Does nothing if there was no crash."""
+        until `finish` looked after it. False, with nothing done, if there was no crash."""
         mark = read_mark(place.mark)
         if mark is None:
-            return
+            return False
         end_all(lambda: _alive(mark, place), self._settings.patience)
         place.rescue()
         if place.crashed.exists():  # we died while we looked after an earlier one, which may have left more
             place.mark.unlink()
         else:
             os.replace(place.mark, place.crashed)
+        return True
 
     def finish(self, place: Workplace, component: str, scrubber: Scrubber) -> None:
         """Remove the lock of what `end` ended, and write the state that the backend did not take. Until then nothing
