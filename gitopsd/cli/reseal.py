@@ -28,6 +28,8 @@ def arguments(parser: ArgumentParser) -> None:
     text = "the files of a repository (default: the current directory)"
     parser.add_argument("directory", nargs="?", metavar="DIR", type=Path, default=Path(), help=text)
     key_dir_option(parser)
+    text = "the namespace of SealedSecrets that name none, as when kustomize or the stack file sets it"
+    parser.add_argument("--namespace", metavar="NAME", default="", help=text)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--write", action="store_true", help="change the files in place (default: print a diff)")
     how.add_argument("--commit", action="store_true", help="change the files, and commit these changes alone")
@@ -41,7 +43,9 @@ def execute(given: Namespace) -> int:
         raise UsageError(Problem("-m is for --commit"))
     keys = keys_of(given)
     newest = keys.for_sealing(datetime.now(UTC))
-    results = [reseal_file(path, data, keys.opening, newest) for path, data in sealed_files(given.directory)]
+    results = [
+        reseal_file(path, data, keys.opening, newest, given.namespace) for path, data in sealed_files(given.directory)
+    ]
     changes = [result for result in results if result.changed]
     if given.commit and changes:
         say(f"commit {commit_all(given.directory, changes, given.message or MESSAGE)}")

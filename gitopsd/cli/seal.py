@@ -89,9 +89,10 @@ def _merge(given: Namespace, secrets: tuple[ToSeal, ...], public: RSAPublicKey) 
         raise UsageError(Problem("only one Secret can be merged into a file at a time"))
     secret = secrets[0]
     file = SealedFile(str(given.merge_into), _read(given.merge_into))
-    found = choose(file, given.name or secret.name, given.namespace or secret.namespace)
+    namespace = given.namespace or secret.namespace
+    found = choose(file, given.name or secret.name, namespace)
     try:
-        replace(given.merge_into, merged(file, found, secret.items, public))
+        replace(given.merge_into, merged(file, found, secret.items, public, namespace))
     except OSError as error:
         raise EnvironmentFault(Problem(f"cannot be written: {error.strerror}", str(given.merge_into))) from None
 

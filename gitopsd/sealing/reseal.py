@@ -60,8 +60,11 @@ def sealed_files(directory: Path) -> Iterator[tuple[str, bytes]]:
             yield name, data
 
 
-def reseal_file(path: str, data: bytes, keys: Iterable[OpeningKey], newest: Keypair) -> Resealed:
-    """Seal for the newest key what is not for it yet. `keys` are all there are, newest first."""
+def reseal_file(
+    path: str, data: bytes, keys: Iterable[OpeningKey], newest: Keypair, default_namespace: str = ""
+) -> Resealed:
+    """Seal for the newest key what is not for it yet. `keys` are all there are, newest first; `default_namespace` is
+    that of SealedSecrets which name none."""
     others = [key for key in keys if key.fingerprint != newest.fingerprint]
     try:
         file = SealedFile(path, data)
@@ -72,7 +75,8 @@ def reseal_file(path: str, data: bytes, keys: Iterable[OpeningKey], newest: Keyp
     fresh = 0
     for found in file.found:
         try:
-            made, already = _resealed(file, found, others, newest, problems)
+            secret = read_sealed_secret(found.manifest, found.at, default_namespace)
+            made, already = _resealed(file, found, secret, (newest, others), problems)
         except GitopsdError as error:
             problems += error.problems
             continue
@@ -89,10 +93,13 @@ def openers(path: str, data: bytes, keys: Iterable[OpeningKey]) -> list[frozense
     tried = tuple(keys)
     try:
         file = SealedFile(path, data)
-        secrets = [read_sealed_secret(found.manifest, found.at) for found in file.found]
     except GitopsdError:
         return []
-    opened = [[_open(tried, sealed, secret) for sealed in secret.items.values()] for secret in secrets]
+    opened = [
+        [_open(tried, sealed, secret) for sealed in secret.items.values()]
+        for secret in (_read_or_none(found) for found in file.found)
+        if secret is not None
+    ]
     return [frozenset(each.fingerprint for each in found if each is not None) for found in opened]
 
 
@@ -117,21 +124,15 @@ def write_all(directory: Path, changes: Iterable[Resealed]) -> None:
 def commit_all(directory: Path, changes: list[Resealed], message: str) -> str:
     """Write the files and commit them alone, whatever else is staged; returns the commit. Raises NeedsPerson if the
     directory is in no work tree or one of the files has changes of its own, EnvironmentFault if git refuses."""
-    from git import GitCommandError
-
     names = [str(directory.absolute() / change.path) for change in changes]
     with _repository(directory) as repository:
-        dirty = repository.git.status("--porcelain", "-z", "--", *names)
+        dirty = _said(repository, "status", "--porcelain", "-z", "--", *names)
         if dirty:
             files = ", ".join(entry[3:] for entry in dirty.split("\0") if entry)
             raise NeedsPerson(Problem(f"not committed yet: {files}", str(directory), remedy="commit them first"))
         write_all(directory, changes)
-        try:
-            repository.git.commit("--quiet", "--only", "-m", message, "--", *names)
-        except GitCommandError as error:
-            said = " ".join(str(error.stderr).split()).strip("' ").removeprefix("stderr: ")
-            remedy = "the files are resealed; commit them yourself"
-            raise EnvironmentFault(Problem(f"git does not commit: {said}", str(directory), remedy=remedy)) from None
+        remedy = "the files are resealed: commit them yourself"
+        _said(repository, "commit", "--quiet", "--only", "-m", message, "--", *names, remedy=remedy)
         return str(repository.head.commit.hexsha)
 
 
@@ -139,11 +140,14 @@ def commit_all(directory: Path, changes: list[Resealed], message: str) -> str:
 
 
 def _resealed(
-    file: SealedFile, found: Found, others: list[OpeningKey], newest: Keypair, problems: list[Problem]
+    file: SealedFile,
+    found: Found,
+    secret: SealedSecret,
+    keys: tuple[Keypair, list[OpeningKey]],
+    problems: list[Problem],
 ) -> tuple[list[Edit], int]:
-    """(edits, items that are for the newest key already) of one SealedSecret."""
-    secret = read_sealed_secret(found.manifest, found.at)
-    edits, fresh = [], 0
+    """(edits, items that are for the newest key already) of one SealedSecret; `keys` are the newest and the others."""
+    (newest, others), edits, fresh = keys, [], 0
     for slot in found.slots:
         sealed = secret.items[slot.item]
         if _open((newest.opening,), sealed, secret) is not None:
@@ -156,6 +160,13 @@ def _resealed(
         again = seal(newest.public, opened.plaintext.reveal(), secret.label)
         edits.append(file.replaced(slot, base64.b64encode(again).decode()))
     return edits, fresh
+
+
+def _read_or_none(found: Found) -> SealedSecret | None:
+    try:
+        return read_sealed_secret(found.manifest, found.at)
+    except GitopsdError:
+        return None
 
 
 def _open(keys: Iterable[OpeningKey], sealed: bytes, secret: SealedSecret) -> Opened | None:
@@ -187,7 +198,7 @@ def _tracked(directory: Path) -> list[str] | None:
     except NeedsPerson:
         return None
     with repository:
-        listed = repository.git.ls_files("-z", "--", str(directory.absolute()))
+        listed = _said(repository, "ls-files", "-z", "--", str(directory.absolute()))
         root = Path(str(repository.working_tree_dir))
     here = directory.resolve()
     return [os.path.relpath(root / name, here) for name in listed.split("\0") if name]
@@ -209,8 +220,10 @@ def _is_regular(path: Path) -> bool:
 
 
 def _repository(directory: Path) -> Repo:
-    from git import InvalidGitRepositoryError, NoSuchPathError, Repo
-
+    try:
+        from git import InvalidGitRepositoryError, NoSuchPathError, Repo
+    except ImportError:  # GitPython's answer to a host without git
+        raise NeedsPerson(Problem("there is no git on this host", str(directory))) from None
     try:
         repository = Repo(directory, search_parent_directories=True)
     except (InvalidGitRepositoryError, NoSuchPathError):
@@ -218,3 +231,15 @@ def _repository(directory: Path) -> Repo:
     if repository.bare:
         raise NeedsPerson(Problem("is a bare repository, which has no files to change", str(directory)))
     return repository
+
+
+def _said(repository: Repo, command: str, *arguments: str, remedy: str = "") -> str:
+    """What a git command prints. Raises EnvironmentFault in git's own words."""
+    from git import GitCommandError
+
+    try:
+        return str(repository.git.execute(["git", command, *arguments]))
+    except GitCommandError as error:
+        words = " ".join(str(error.stderr).split()).removeprefix("stderr: ").strip("'")
+        place = str(repository.working_tree_dir)
+        raise EnvironmentFault(Problem(f"git {command} fails: {words}", place, remedy=remedy)) from None

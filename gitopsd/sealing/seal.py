@@ -111,10 +111,17 @@ def sealed_yaml(secret: ToSeal, public: RSAPublicKey) -> str:
     return "---\n" + yaml.dump(manifest, Dumper=_Dumper, sort_keys=True, width=math.inf, allow_unicode=True)
 
 
-def merged(file: SealedFile, found: Found, items: Mapping[str, Sensitive], public: RSAPublicKey) -> bytes:
+def merged(
+    file: SealedFile,
+    found: Found,
+    items: Mapping[str, Sensitive],
+    public: RSAPublicKey,
+    default_namespace: str = "",
+) -> bytes:
     """The file with these items in one of its SealedSecrets, sealed for its place: added, or in the place of the old
-    ones; every other byte stays. Raises CommitError if that cannot be done for sure."""
-    target = read_sealed_secret(found.manifest, found.at)
+    ones; every other byte stays. `default_namespace` is where it goes if it names none. Raises CommitError if that
+    cannot be done for sure."""
+    target = read_sealed_secret(found.manifest, found.at, default_namespace)
     slots = {slot.item: slot for slot in found.slots}
     edits, new = [], []
     for item, value in sorted(items.items()):
@@ -136,7 +143,9 @@ def merged(file: SealedFile, found: Found, items: Mapping[str, Sensitive], publi
 def choose(file: SealedFile, name: str = "", namespace: str = "") -> Found:
     """The SealedSecret of a file that a command line means. Raises UsageError if that is not exactly one."""
     places = [(found, _place(found.manifest)) for found in file.found]
-    fitting = [found for found, place in places if name in {"", place[0]} and namespace in {"", place[1]}]
+    fitting = [
+        found for found, place in places if name in {"", place[0]} and (not namespace or place[1] in {"", namespace})
+    ]
     if len(fitting) == 1:
         return fitting[0]
     names = ", ".join(str(place[0]) for _, place in places) or "none"

@@ -191,8 +191,18 @@ def test_a_file_that_is_no_yaml_is_named_and_left(text: str) -> None:
     assert found.problems[0].file == "f.yaml"
 
 
+def test_a_namespace_that_others_set_can_be_said() -> None:
+    text = document(f"a: {sealed()}").replace(", namespace: web", "")
+    assert "needs a namespace" in str(reseal_file("f.yaml", text.encode(), KEYS, NEW).problems[0])
+    assert reseal_file("f.yaml", text.encode(), KEYS, NEW, "web").items == 1
+    file = SealedFile("f.yaml", text.encode())
+    after = merged(file, choose(file, "db", "web"), {"b": Sensitive(b"2")}, NEW.public, "web")
+    assert reseal_file("f.yaml", after, KEYS, NEW, "web").newest == 1
+
+
 def test_which_keys_open_what() -> None:
     text = document(f"a: {sealed()}\nb: {sealed(key=NEW)}") + "\n---\n" + document(f"a: {sealed(key=FOREIGN)}")
+    text += "\n---\nkind: SealedSecret\napiVersion: bitnami.com/v1alpha1\nspec: broken"
     assert openers("f", text.encode(), KEYS) == [frozenset({OLD.fingerprint, NEW.fingerprint}), frozenset()]
     assert openers("f", b"a: [", KEYS) == []
     assert fingerprint(OLD.public) == OLD.fingerprint
@@ -332,6 +342,19 @@ def test_a_file_that_changed_meanwhile_is_left_alone(repository: Path) -> None:
     with pytest.raises(EnvironmentFault, match="changed while"):
         write_all(repository, changes)
     assert path.read_bytes() == b"mine"
+
+
+def test_what_git_refuses_is_told_in_its_words(repository: Path) -> None:
+    changes = _resealed(repository)
+    hook = repository / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho 'not on fridays' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(EnvironmentFault, match=r"not on fridays \(the files are resealed"):
+        commit_all(repository, changes, "Reseal")
+    (repository / ".git" / "index").write_bytes(b"garbage")
+    with pytest.raises(EnvironmentFault, match=r"git ls-files fails: .*index"):
+        list(sealed_files(repository))
 
 
 def test_outside_of_a_work_tree_nothing_is_committed(tmp_path: Path) -> None:
