@@ -218,6 +218,7 @@ def _module(terraform: dict[str, Any], name: Any, place: Place, at: Path, contex
             _inside(file, path or "")
         except ValueError as error:
             yield place.problem(str(error), (*at, "varFiles", number))
+    yield from _sealed(terraform, place, at, context)
     workspace, key = terraform.get("workspace", DEFAULT_WORKSPACE), terraform.get("stateKey") or name
     if not isinstance(workspace, str) or not isinstance(key, str):
         return
@@ -232,6 +233,22 @@ def _module(terraform: dict[str, Any], name: Any, place: Place, at: Path, contex
         if first is not None:
             text = f"the component on line {first} has the same directory and workspace"
             yield place.problem(text, (*at, "path"), "give each a workspace, or a stateKey, of its own")
+
+
+def _sealed(terraform: dict[str, Any], place: Place, at: Path, context: Context) -> Iterator[Problem]:
+    """Files with sealed variables outside the repository, or named twice."""
+    files: dict[str, int] = {}
+    for number, variable in enumerate(entries(terraform, "varsFrom")):
+        here = (*at, "varsFrom", number, "sealedSecret")
+        try:
+            file = _inside(variable.get("sealedSecret"), context.base)
+        except ValueError as error:
+            yield place.problem(str(error), here)
+            continue
+        if file is not None:
+            first = _earlier(files, file, place.lines.line(place.document, here))
+            if first is not None:
+                yield place.problem(f"the same file is on line {first}", here)
 
 
 def _earlier(seen: dict[K, int], key: K, line: int) -> int | None:

@@ -141,6 +141,7 @@ def _terraform(section: ComponentSection, terraform: TerraformSection, base: str
         workspace=terraform.workspace,
         var_files=tuple(repository_path(file, path) for file in terraform.var_files),
         variables=tuple(_variables(terraform.vars_from)),
+        sealed=tuple(repository_path(v.sealed_secret, base) for v in terraform.vars_from if v.sealed_secret),
         state_key=terraform.state_key or section.name,
         wave=section.wave,
         depends_on=tuple(section.depends_on),

@@ -105,16 +105,18 @@ class KubernetesSection(Section):
 
 
 class VariableSection(Section):
-    """Where values of variables come from: one output, or (later) a sealed Secret with several."""
+    """Where values of variables come from: one output, or a sealed Secret whose items are variables."""
 
     terraform: OutputText | None = None
     name: VariableName | None = Field(default=None, alias="as")
-    sealed_secret: Later[PathText] | None = None
+    sealed_secret: PathText | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> VariableSection:
-        if self.terraform is None:
-            raise ValueError("expected {terraform: COMPONENT.OUTPUT}")
+        if (self.terraform is None) == (self.sealed_secret is None):
+            raise ValueError("expected {terraform: COMPONENT.OUTPUT} or {sealedSecret: FILE}")
+        if self.sealed_secret is not None and self.name is not None:
+            raise ValueError("as is for an output; the items of a sealed Secret set the variables of their names")
         return self
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from gitopsd.model.errors import CommitError, EnvironmentFault, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Baseline
-from gitopsd.model.modules import ModulePlan, Output, OutputRef, Outputs
+from gitopsd.model.modules import ModulePlan, Output, OutputRef, Outputs, ResourceDone
 from gitopsd.model.ports import Module, SourceTree, Terraform, Vault
 from gitopsd.model.sensitive import Sensitive
 from gitopsd.model.units import KubernetesUnit, Sealed, TerraformUnit
@@ -27,7 +26,8 @@ class ModuleJob:
     """One module that is to be run: whose code it is (`commit`), and Terraform's plan of it, if there is one already.
 
     `inputs` are those that the plan was made with. `known`: a state has been there. `stale`: somebody else moved the
-    state since the plan was shown, so that what was allowed then is not allowed now.
+    state since the plan was shown, so that what was allowed then is not allowed now. `done` is what the applies of this
+    run did, resource by resource.
     """
 
     unit: TerraformUnit
@@ -37,6 +37,7 @@ class ModuleJob:
     destroy: bool = False
     known: bool = False
     stale: bool = False
+    done: tuple[ResourceDone, ...] = ()
 
 
 @dataclass
@@ -115,15 +116,16 @@ class Bench:
 
     # ------------------------------------------------------------ modules
 
-    def module(self, unit: TerraformUnit, commit: str, variables: Mapping[str, Any] | None = None) -> Module:
-        return Module(self.stack, unit, self.tree(commit), dict(variables or {}))
+    def module(self, unit: TerraformUnit, commit: str) -> Module:
+        """A module that is only asked about its state."""
+        return Module(self.stack, unit, self.tree(commit))
 
     def ready(self, job: ModuleJob) -> Module:
         """A module with the values of its variables. Raises EnvironmentFault if one is not known."""
         known = self.outputs | self.recorded if job.destroy else self.outputs
         values = self._read(known, {v.source for v in job.unit.variables})
         taken = {v.name: values[v.source].value for v in job.unit.variables}
-        return self.module(job.unit, job.commit, {**self._sealed_variables(job.unit), **taken})
+        return replace(self.module(job.unit, job.commit), variables=taken, sealed=self._sealed_variables(job.unit))
 
     def _sealed_variables(self, unit: TerraformUnit) -> dict[str, Sensitive]:
         """The variables that sealed items set, as text. Raises EnvironmentFault if no key opens one of them."""

@@ -179,12 +179,14 @@ class Cluster(Protocol):
 @dataclass(frozen=True, slots=True)
 class Module:
     """One root module as it is to be run: its code at one commit, and values for the variables that other components
-    set (plain JSON, or `Sensitive`)."""
+    set (plain JSON, or `Sensitive`). `sealed` are opened items; those that it declares no variable for are not meant
+    for it."""
 
     stack: str
     unit: TerraformUnit
     tree: SourceTree
     variables: Mapping[str, Any] = field(default_factory=dict)
+    sealed: Mapping[str, Sensitive] = field(default_factory=dict)
 
 
 class Terraform(Protocol):

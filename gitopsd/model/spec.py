@@ -87,14 +87,16 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class TerraformComponent:
-    """A Terraform root module. `path` and `var_files` are relative to the repository's root; `state_key` names its
-    state in the host's own backend, where the module has none itself."""
+    """A Terraform root module. `path`, `var_files` and `sealed` (files with SealedSecrets whose items are variables)
+    are relative to the repository's root; `state_key` names its state in the host's own backend, where the module has
+    none itself."""
 
     name: str
     path: str
     workspace: str = "default"
     var_files: tuple[str, ...] = ()
     variables: tuple[Variable, ...] = ()
+    sealed: tuple[str, ...] = ()
     state_key: str = ""
     wave: int = 0
     depends_on: tuple[str, ...] = ()

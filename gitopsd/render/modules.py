@@ -17,9 +17,10 @@ from gitopsd.model.spec import StackSpec, TerraformComponent
 from gitopsd.model.units import Origin, TerraformUnit
 from gitopsd.render.codefiles import files_of_module
 from gitopsd.render.layout import directory_of
+from gitopsd.render.sealedvars import sealed_variables
 from gitopsd.render.view import Arrival, LeavesTree, TreeView
 
-MODULES_VERSION: Final = "1"
+MODULES_VERSION: Final = "2"
 """To be raised whenever the same commit would be run otherwise: it is part of every module's digest."""
 
 
@@ -53,6 +54,7 @@ def module_of(
     code show it, and what `facts` raises."""
     root = directory_of(view, spec, component)
     var_files = _var_files(view, spec, component)
+    sealed = tuple(sealed_variables(view, spec, component))
     entries = files_of_module(view, cache, root, var_files)
     known = facts()
     inputs = [
@@ -65,6 +67,7 @@ def module_of(
         [(entry.path, entry.mode, entry.oid) for entry in entries],
         known.version,
         known.settings,
+        [each.digest for each in sealed],
     ]
     return TerraformUnit(
         id=UnitId.terraform(component.name),
@@ -79,6 +82,7 @@ def module_of(
         workspace=component.workspace,
         state_key=component.state_key,
         approval=component.approval,
+        sealed=sealed,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from gitopsd.record.audit_reader import read_audit
 from gitopsd.sealed.document import Scope
 from tests.scenarios.harness import STACK, World
 from tests.scenarios.manifests import app, commit, config, space
+from tests.scenarios.modules import both, code
 from tests.support.seals import bring_key, fingerprint_of, sealed, take_key
 
 DB = "Secret/web/db"
@@ -228,3 +230,68 @@ def test_no_value_is_in_what_is_kept(keyed: World) -> None:
         if path.is_file():
             content = path.read_bytes()
             assert not [form for form in forms if form in content], path
+
+
+# ---------------------------------------------------------------- variables of Terraform
+
+
+def module(**items: str) -> dict[str, str]:
+    """A database whose password is sealed."""
+    network = code({"host": "${sim.db.size}"}, db={"size": "1", "password": "${var.password}"})
+    more = {"network": {"terraform": {"varsFrom": [{"sealedSecret": "vars/db.yaml"}]}}}
+    made = both({"network": network}, {"base": [space()]}, more)
+    return {**made, "vars/db.yaml": json.dumps(sealed("vars", items))}
+
+
+def password(world: World) -> Any:
+    return world.server.modules["network"].resources["sim.db"]["password"]
+
+
+def test_sealed_items_are_variables_and_a_new_text_is_a_new_input(keyed: World) -> None:
+    files = module(password="s3cret", unused="x")
+    keyed.deliver(files)
+    assert (keyed.verdicts, password(keyed)) == ([("deploy", "good")], "s3cret")
+    started = len(keyed.terraform.started)
+    keyed.deliver({**files, "base/other.yaml": json.dumps(config("other", {"a": "b"}))})
+    assert keyed.terraform.started[started:] == [], "an unchanged text starts nothing"
+    keyed.deliver(module(password="other"))
+    assert password(keyed) == "other"
+    used = {e["unit"] for e in read_audit(keyed.state_dir) if e["action"] == "unseal"}
+    assert used == {"terraform/network"}
+
+
+def test_variables_that_no_key_opens_block_before_anything_is_planned(world: World) -> None:
+    bring_key(world.key_dir, 1)
+    world.push(module(password="s3cret"))
+    world.settle(tries=2)
+    assert world.holds == {"blocked"}
+    assert "vars/db.yaml:1: SealedSecret/vars" in world.state.memory.holds[0].detail
+    assert (world.terraform.started, world.server.objects) == ([], {})
+    bring_key(world.key_dir)
+    world.settle()
+    assert (world.holds, password(world)) == (set(), "s3cret")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "the commit has no sealed file vars/db.yaml"),
+        ("", "there is no SealedSecret in this file"),
+        (json.dumps(config("a", {})), "this is no SealedSecret"),
+        (json.dumps(sealed("vars", {"no.variable": "x"})), "no variable of Terraform can have this name"),
+        (
+            json.dumps(sealed("vars", {"a": "x"})) + "\n---\n" + json.dumps(sealed("v2", {"a": "x"})),
+            "is already set by",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_variables_is_the_commits(keyed: World, text: str | None, why: str) -> None:
+    files = module(password="s3cret")
+    if text is None:
+        del files["vars/db.yaml"]
+    else:
+        files["vars/db.yaml"] = text
+    keyed.deliver(files)
+    assert keyed.holds == {"quarantined"}
+    assert why in keyed.runs[-1].reason
+    assert keyed.terraform.started == []

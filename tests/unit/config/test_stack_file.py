@@ -142,7 +142,7 @@ spec:
     - name: b
       terraform: {path: infra, varFile: [x]}
     - name: t
-      terraform: {path: infra, workspace: w, varFiles: [a], varsFrom: [{sealedSecret: s}], stateKey: k}
+      terraform: {path: infra, workspace: w, varFiles: [a], varsFrom: [{sealedSecret: ../s}], stateKey: k}
       approval: destroy
       values: {host: {terraform: network.db}}
     - {name: u, kubernetes: {path: /abs}}
@@ -185,7 +185,7 @@ def test_every_fault_is_told_at_once_with_its_line() -> None:
         "15: spec.components[1].wave: expected a whole number, found text",
         "16: spec.components[2].name: the name 'b' is already taken on line 10",
         "17: spec.components[2].terraform.varFile: unknown key (did you mean varFiles?)",
-        "19: spec.components[3].terraform.varsFrom[0].sealedSecret: not supported yet",
+        "19: spec.components[3].terraform.varsFrom[0].sealedSecret: this path leaves the repository",
         "21: spec.components[3].values: this key is only for components with kubernetes",
         "21: spec.components[3].values.host.terraform: this stack has no component 'network' "
         "(known here: a, b, t, u, v)",
@@ -457,8 +457,16 @@ def test_outputs_and_dependencies_together_run_in_no_circle(lines: list[str], ci
             "terraform.varsFrom[0].as: expected the name of a Terraform variable",
         ),
         (
-            "{name: b, terraform: {path: b, varsFrom: [{sealedSecret: x.yaml}]}}",
-            "terraform.varsFrom[0].sealedSecret: not supported yet",
+            "{name: b, terraform: {path: b, varsFrom: [{sealedSecret: x.yaml, terraform: network.x}]}}",
+            "terraform.varsFrom[0]: expected {terraform: COMPONENT.OUTPUT} or {sealedSecret: FILE}",
+        ),
+        (
+            "{name: b, terraform: {path: b, varsFrom: [{sealedSecret: x.yaml, as: z1}]}}",
+            "terraform.varsFrom[0]: as is for an output",
+        ),
+        (
+            "{name: b, terraform: {path: b, varsFrom: [{sealedSecret: x.yaml}, {sealedSecret: ./x.yaml}]}}",
+            "terraform.varsFrom[1].sealedSecret: the same file is on line",
         ),
         (
             "{name: b, terraform: {path: b, varsFrom: [{sealedSecret: 1}]}}",
