@@ -6,6 +6,7 @@ import base64
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 
 from gitopsd.model.sensitive import Sensitive
 from gitopsd.sealed.document import At, Scope, SealedSecret, oaep_label, read_sealed_secret
+from gitopsd.sealed.template import TemplateError, parse_template, references
 from gitopsd.sealing.envelope import seal, unseal
 from gitopsd.sealing.keyfiles import generate, rotate
 from gitopsd.sealing.keyring import Keyring, Keys
@@ -122,6 +124,32 @@ def test_a_template_is_filled_as_kubeseal_fills_it(kubeseal: Kubeseal, keys: Key
     assert ours == kubeseal.unseal(text)
     assert ours["url"] == b"db://me:p w@h.example/x"
     assert "gone" not in ours
+
+
+TOKENS = (
+    *("{{", "}}", "{{-", "-}}", "{{- ", " -}}", " ", "\n", "\t", "-", ".", "{", "}", "'", '"', "`", "\\", "é", "a"),
+    *(".a", "._x1", 'index . "b-c"', "index . `a`", '"q"', "`r\n`", '"{{"', '"}}"'),
+    *("{{ .a }}", "{{- .a -}}", "{{.a}}", '{{index . "b-c"}}', "{{ `x` }}"),
+)
+
+
+def test_whatever_template_we_take_we_fill_as_kubeseal_does(kubeseal: Kubeseal, keys: Keys) -> None:
+    """Texts of random tokens: kubeseal takes every one that we take, and agrees on every byte."""
+    manifest = yaml.safe_load(kubeseal.seal(secret("db", "web", {"a": b"A a", "b-c": b"\xff}}{{", "_x1": b"X"})))
+    chance = Random(5)  # noqa: S311 - the same texts in every run
+    texts: dict[str, str] = {}
+    while len(texts) < 500:
+        text = "".join(chance.choice(TOKENS) for _ in range(chance.randint(1, 9)))
+        try:
+            named = references(parse_template(text))
+        except TemplateError:
+            continue
+        if "{{" in text and named <= {"a", "b-c", "_x1"}:
+            texts[f"k{len(texts)}"] = text
+    manifest["spec"]["template"]["data"] = texts
+    written = yaml.safe_dump(manifest, allow_unicode=True).encode()
+    ours, theirs = opened(written, keys)["data"], kubeseal.unseal(written)
+    assert {text: (ours[key], theirs[key]) for key, text in texts.items() if ours[key] != theirs[key]} == {}
 
 
 @pytest.mark.parametrize("scope", SCOPES)
