@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+
+import structlog
 
 from gitopsd.execution.bench import Bench, ModuleJob
 from gitopsd.execution.session import Session
@@ -14,11 +17,13 @@ from gitopsd.model.memory import Baseline, Dirty
 from gitopsd.model.modules import ModuleFailure, ModulePlan, StateId
 from gitopsd.model.plan import Action, Change
 from gitopsd.model.ports import Effect
-from gitopsd.model.run import Result
+from gitopsd.model.run import Outcome, Result
 from gitopsd.model.spec import ApprovalMode
 from gitopsd.model.units import TerraformUnit
 from gitopsd.planning.moduleplan import AFTER_TERRAFORM, ModuleFinding, approval, gated, made_by
 from gitopsd.planning.modules import ModuleCandidate, candidate, facts_of, module_baseline, module_order
+
+log = structlog.get_logger("gitopsd.run")
 
 PARALLEL = 3
 """Plans of Terraform at the same time: each is a process with its providers beside it."""
@@ -143,15 +148,13 @@ def actuate_module(session: Session, change: Change) -> Effect:
     if mark is not None:  # what it makes has to be known even if nobody hears how it ended
         session.record.soil(session.spec.name, [mark])
     answer = bench.terraform.apply(
-        bench.ready(job),
-        plan,
-        progress=lambda text: session.progress(f"terraform/{job.unit.component}: {text}"),
-        stop=session.stopping,
+        bench.ready(job), plan, progress=partial(_follow, session, change), stop=session.stopping
     )
+    job.done = (*job.done, *answer.resources)
     if isinstance(answer, ModuleFailure):
         return _failed(session, change, job, answer, mark)
     if job.destroy:
-        return Effect(session.outcome(change, Result.DELETED), forget=True, dirty=mark)
+        return Effect(_outcome(session, change, job, Result.DELETED), forget=True, dirty=mark)
     bench.learn(job.unit.component, answer.outputs)
     bench.code[job.unit.component] = job.unit, job.commit
     baseline = module_baseline(
@@ -164,8 +167,20 @@ def actuate_module(session: Session, change: Change) -> Effect:
         at=session.now(),
     )
     detail = "; ".join(answer.warnings)
-    outcome = session.outcome(change, Result.APPLIED, detail, created=change.action is Action.CREATE)
+    outcome = _outcome(session, change, job, Result.APPLIED, detail, created=change.action is Action.CREATE)
     return Effect(outcome, baseline=baseline, dirty=mark)
+
+
+def _follow(session: Session, change: Change, text: str) -> None:
+    """What Terraform tells while it applies, resource by resource."""
+    log.info("terraform", stack=session.spec.name, run=session.run, unit=str(change.unit), does=text)
+    session.progress(f"{change.unit}: {text}")
+
+
+def _outcome(
+    session: Session, change: Change, job: ModuleJob, result: Result, detail: str = "", *, created: bool = False
+) -> Outcome:
+    return replace(session.outcome(change, result, detail, created=created), resources=job.done)
 
 
 def _current(session: Session, change: Change, job: ModuleJob) -> ModulePlan | str:
@@ -212,7 +227,7 @@ def _mark(session: Session, change: Change, job: ModuleJob, plan: ModulePlan) ->
 def _unchanged(session: Session, change: Change, job: ModuleJob, plan: ModulePlan) -> Effect:
     """Nothing is left to do: a try before this one did it, or what was not known yet turned out to be the same."""
     if job.destroy:
-        return Effect(session.outcome(change, Result.DELETED, "had nothing left in its state"), forget=True)
+        return Effect(_outcome(session, change, job, Result.DELETED, "had nothing left in its state"), forget=True)
     outputs = {name: output for name, output in plan.outputs.items() if output is not None}
     session.bench.learn(job.unit.component, outputs)
     baseline = module_baseline(
@@ -224,13 +239,16 @@ def _unchanged(session: Session, change: Change, job: ModuleJob, plan: ModulePla
         tracked=plan.tracked,
         at=session.now(),
     )
-    return Effect(session.outcome(change, Result.UNCHANGED), baseline=baseline)
+    return Effect(_outcome(session, change, job, Result.UNCHANGED), baseline=baseline)
 
 
 def _failed(session: Session, change: Change, job: ModuleJob, answer: ModuleFailure, mark: Dirty | None) -> Effect:
     """A part of it may be done: the plan is spent, the next try makes another one."""
     session.bench.terraform.discard([job.plan] if job.plan else [])
     job.plan = None
+    if job.done and (answer.interrupted or answer.cause is Cause.ENVIRONMENT):  # no outcome yet; what is done, is done
+        unfinished = _outcome(session, change, job, Result.REFUSED, answer.message)
+        session.record.audit([replace(session.event(change, unfinished), result="unfinished")])
     if answer.interrupted:
         session.stop_point()  # raises Interrupted: the next start goes on from the state
     if answer.stale:
@@ -244,7 +262,7 @@ def _failed(session: Session, change: Change, job: ModuleJob, answer: ModuleFail
             job.unit, inputs="", state=StateId(), outputs={}, commit=job.commit, tracked=0, at=session.now()
         )
     return Effect(
-        session.outcome(change, Result.REFUSED, answer.message),
+        _outcome(session, change, job, Result.REFUSED, answer.message),
         baseline=replace(base, certain=False),
         dirty=mark,
     )

@@ -22,6 +22,7 @@ from gitopsd.model.run import Leftover, Outcome, Result, RunKind
 from gitopsd.model.spec import ApprovalMode, StackSpec
 from gitopsd.model.times import timestamp
 from gitopsd.model.units import Desired, KubernetesUnit, Order, TerraformUnit
+from gitopsd.planning.resources import done_text
 
 log = structlog.get_logger("gitopsd.run")
 T = TypeVar("T")
@@ -217,10 +218,11 @@ class Session:
 
     def conclude(self, changes: Sequence[Change], effects: Sequence[Effect]) -> None:
         """Store the outcomes of changes that were tried, with their audit events, in one transaction."""
-        events = [self._event(change, effect.outcome) for change, effect in zip(changes, effects, strict=True)]
+        events = [self.event(change, effect.outcome) for change, effect in zip(changes, effects, strict=True)]
         self.record.conclude(self.spec.name, self.run, effects, events)
 
-    def _event(self, change: Change, outcome: Outcome) -> AuditEvent:
+    def event(self, change: Change, outcome: Outcome) -> AuditEvent:
+        """What the audit log says of a change that was tried: of a Terraform module with its resources, by address."""
         return AuditEvent(
             actor=self.actor,
             action=change.action.value,
@@ -231,7 +233,7 @@ class Session:
             before=change.live_uid,
             after=change.digest,
             result=outcome.result.value,
-            detail="; ".join(part for part in (change.reason, outcome.detail) if part),
+            detail="; ".join(filter(None, (change.reason, outcome.detail, done_text(outcome.resources)))),
         )
 
     def dirty(self, change: Change, *, created: bool, uid: str) -> Dirty | None:

@@ -125,23 +125,43 @@ class ModulePlan:
     saved: str = ""
 
 
+class ResourceEnd(StrEnum):
+    """What became of one resource in an apply."""
+
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"  # begun, and nobody heard how it ended
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceDone:
+    """What an apply did to one resource, and how many whole seconds it took. Nothing of its values."""
+
+    address: str
+    action: ResourceAction
+    end: ResourceEnd
+    seconds: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class ModuleApplied:
-    """A saved plan that was applied whole. `created` are addresses of resources that this very apply made."""
+    """A saved plan that was applied whole. `created` are addresses of resources that this very apply made, `resources`
+    everything that it did, in the order in which it ended."""
 
     state: StateId
     outputs: Mapping[str, Output]
     created: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     tracked: int = 0
+    resources: tuple[ResourceDone, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleFailure:
     """An apply that did not end well; a part of it may be done.
 
-    `stale`: the state moved since the plan, nothing was done. `interrupted`: we asked it to stop. `created` as above,
-    of what was done.
+    `stale`: the state moved since the plan, nothing was done. `interrupted`: we asked it to stop. `created` and
+    `resources` as above, of what was done.
     """
 
     message: str
@@ -149,3 +169,4 @@ class ModuleFailure:
     created: tuple[str, ...] = ()
     stale: bool = False
     interrupted: bool = False
+    resources: tuple[ResourceDone, ...] = ()

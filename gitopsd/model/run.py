@@ -8,6 +8,7 @@ from enum import StrEnum
 from gitopsd.model.errors import Cause
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Health
+from gitopsd.model.modules import ResourceDone
 from gitopsd.model.plan import Action, Leftover, Plan
 from gitopsd.model.units import Person
 
@@ -44,7 +45,8 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of one change. `at` is ISO 8601 in UTC; `created` is true if this very change made the object."""
+    """The result of one change. `at` is ISO 8601 in UTC; `created` is true if this very change made the object.
+    `resources` are those of a Terraform module that were worked on, in earlier tries of the same run, too."""
 
     unit: UnitId
     action: Action
@@ -54,6 +56,7 @@ class Outcome:
     uid: str = ""
     created: bool = False
     warnings: tuple[str, ...] = ()
+    resources: tuple[ResourceDone, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,10 +141,11 @@ class RealTerraform:
     def _ready(self, module: Module, *, known: bool, settled: bool = True) -> Ready:
         scrubber = self._scrubber(module.stack, module.unit.component)
         self._runner.secrets(scrubber)
-        scrubber.add(value for value in module.variables.values() if isinstance(value, Sensitive))
+        given = {**module.sealed, **module.variables}
+        scrubber.add(value for value in given.values() if isinstance(value, Sensitive))
         if self._care.end(self._preparation.place(module.stack, module.unit.component)):
             self._plans.open()
-        ready = self._preparation.lay_out(module, scrubber, module_variables(module.variables))
+        ready = self._preparation.lay_out(module, scrubber, module_variables(given))
         self._preparation.initialise(ready, known=known)
         if settled:
             self._care.finish(ready.place, module.unit.component, scrubber)
@@ -248,8 +249,8 @@ class RealTerraform:
             state = self._pull(ready)
         except EnvironmentFault as error:
             text = f"it was applied, but its outputs cannot be read: {error}"
-            return ModuleFailure(text, Cause.ENVIRONMENT, stream.created, interrupted=ended.interrupted)
-        return ModuleApplied(state.id, state.outputs, stream.created, warnings, state.tracked)
+            return _spoiled(text, stream, interrupted=ended.interrupted)
+        return ModuleApplied(state.id, state.outputs, stream.created, warnings, state.tracked, stream.resources)
 
     def _failed(self, ready: Ready, ended: Ended, stream: Stream) -> ModuleFailure:
         said = said_in(stream, ended.err)
@@ -259,9 +260,14 @@ class RealTerraform:
         broken = ended_badly(ended, "the apply", str(ready.unit.id))
         found = failure(said, ready.stack, ready.unit, ready.scrubber, applying=True)
         if broken is None:
-            return ModuleFailure(str(found), found.cause, stream.created)
+            return ModuleFailure(str(found), found.cause, stream.created, resources=stream.resources)
         text = f"{broken}; {found}" if errors(said) and not ended.interrupted else str(broken)
-        return ModuleFailure(text, Cause.ENVIRONMENT, stream.created, interrupted=ended.interrupted)
+        return _spoiled(text, stream, interrupted=ended.interrupted)
+
+
+def _spoiled(text: str, stream: Stream, *, interrupted: bool) -> ModuleFailure:
+    """An apply that the environment ended, or kept from being read."""
+    return ModuleFailure(text, Cause.ENVIRONMENT, stream.created, interrupted=interrupted, resources=stream.resources)
 
 
 def _refuse_undeclared(module: Module, document: Mapping[str, Any]) -> None:

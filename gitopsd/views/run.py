@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from gitopsd.model.codec import to_plain
+from gitopsd.model.codec import from_plain, to_plain
+from gitopsd.model.modules import ResourceDone, ResourceEnd
 from gitopsd.model.run import RunRecord
+from gitopsd.planning.resources import did
 from gitopsd.views.history import run_summary
 from gitopsd.views.layout import BLANK, Block, Span, Table, bad, dim, line, strong
 from gitopsd.views.plan import plan_blocks
@@ -37,6 +39,7 @@ def run_text(document: Mapping[str, Any], now: datetime, *, with_plan: bool) -> 
     )
     yield from _facts(document, now)
     yield from _units(document)
+    yield from _resources(document)
     yield from _gate(document["observations"], now)
     if document["leftovers"]:
         yield BLANK
@@ -55,7 +58,7 @@ def _outcomes(run: RunRecord) -> list[dict[str, Any]]:
     reached = {outcome["unit"] for outcome in outcomes}
     planned = [(str(change.unit), change.action.value) for change in run.plan.changes()] if run.plan else []
     missed: list[dict[str, Any]] = [
-        {"unit": unit, "action": action, "result": None, "at": None, "detail": "", "warnings": []}
+        {"unit": unit, "action": action, "result": None, "at": None, "detail": "", "warnings": [], "resources": []}
         for unit, action in planned
         if unit not in reached
     ]
@@ -97,6 +100,21 @@ def _units(document: Mapping[str, Any]) -> Iterator[Block]:
         for outcome in outcomes
     ]
     yield Table(("ACTION", "UNIT", "RESULT", "DETAIL"), rows)
+
+
+def _resources(document: Mapping[str, Any]) -> Iterator[Block]:
+    """What applies of Terraform did, resource by resource."""
+    rows = []
+    for outcome in document["outcomes"]:
+        for found in outcome.get("resources", ()):
+            resource = from_plain(ResourceDone, found)
+            words = strong if resource.end is ResourceEnd.DONE else bad
+            rows.append(
+                (words(did(resource)), Span(resource.address), dim(f"{resource.seconds}s"), Span(outcome["unit"]))
+            )
+    if rows:
+        yield BLANK
+        yield Table(("TERRAFORM", "RESOURCE", "TOOK", "OF"), rows)
 
 
 def _gate(observations: Sequence[Mapping[str, Any]], now: datetime) -> Iterator[Block]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from gitopsd.model.errors import EnvironmentFault
 from gitopsd.model.ids import UnitId
+from gitopsd.model.run import Result
+from gitopsd.record.audit_reader import read_audit
 from tests.scenarios.harness import World
 from tests.scenarios.manifests import app, config, space
 from tests.scenarios.modules import both, code, shop
@@ -152,3 +156,54 @@ def test_what_took_an_output_that_came_back_otherwise_follows(world: World) -> N
     assert back != before
     assert settings(world) == {"host": back}
     assert resources(world, "store")["sim.bucket"]["owner"] == back
+
+
+def test_a_run_and_its_audit_name_the_resources_that_an_apply_touched(world: World) -> None:
+    def three(size: str, **two: Any) -> dict[str, str]:
+        return both({"network": code({}, one={"size": size}, two={"size": size, **two})}, {"base": [space()]})
+
+    def audited() -> list[Mapping[str, Any]]:
+        return [e for e in read_audit(world.state_dir) if e["unit"] == "terraform/network"]
+
+    world.deliver(three("1"))
+    (outcome,) = (o for o in world.runs[0].outcomes if o.unit == NETWORK)
+    assert [(r.address, r.action.value) for r in outcome.resources] == [
+        ("sim.one", "create"), ("sim.two", "create"),
+    ]  # fmt: skip
+    assert audited()[-1]["detail"].endswith("created sim.one, sim.two")
+
+    world.deliver(three("2", fails="quota"))
+    failed = next(o for o in world.runs[1].outcomes if o.unit == NETWORK)
+    assert failed.result is Result.REFUSED
+    assert ("sim.one", "done") in {(r.address, r.end.value) for r in failed.resources}
+    assert ("sim.two", "failed") in {(r.address, r.end.value) for r in failed.resources}
+    (entry,) = (e for e in audited() if e["result"] == "refused")
+    assert "changed sim.one" in entry["detail"]
+    assert "failed to update sim.two" not in entry["detail"], "in words"
+    assert "failed to change sim.two" in entry["detail"]
+
+
+def test_what_an_apply_did_before_the_environment_failed_it_is_on_record_at_once(world: World) -> None:
+    def two(size: str) -> dict[str, str]:
+        return both({"network": code({}, one={"size": size}, two={"size": size})}, {"base": [space()]})
+
+    world.deliver(two("1"))
+    tries: list[str] = []
+
+    def spoil(_number: int, verb: str, unit: UnitId | None) -> None:
+        if verb == "tf-update" and unit == NETWORK:
+            tries.append(verb)
+            if len(tries) == 2:
+                raise EnvironmentFault("the cloud is away")
+
+    world.effects.before_call = spoil
+    world.deliver(two("2"))
+    assert world.verdicts[-1] == ("deploy", "good")
+    results = [(e["result"], e["detail"]) for e in read_audit(world.state_dir) if e["unit"] == "terraform/network"]
+    assert results[-2][0] == "unfinished"
+    assert results[-2][1].endswith("changed sim.one; failed to change sim.two")
+    assert results[-1][0] == "applied"
+    outcome = next(o for o in world.runs[-1].outcomes if o.unit == NETWORK)
+    assert [(r.address, r.end.value) for r in outcome.resources] == [
+        ("sim.one", "done"), ("sim.two", "failed"), ("sim.two", "done"),
+    ]  # fmt: skip

@@ -28,6 +28,8 @@ from gitopsd.model.modules import (
     Output,
     ResourceAction,
     ResourceChange,
+    ResourceDone,
+    ResourceEnd,
     StateId,
 )
 from gitopsd.model.ports import Module
@@ -118,7 +120,10 @@ class SimTerraform:
             state = self._state(module)
             if known and not state.resources:
                 raise NeedsPerson(Problem("its state is gone", unit=str(unit)))
-            variables = {k: v.reveal() if isinstance(v, Sensitive) else v for k, v in module.variables.items()}
+            variables = {
+                k: v.reveal() if isinstance(v, Sensitive) else v
+                for k, v in {**module.sealed, **module.variables}.items()
+            }
             code = {} if destroy else _code(module)
             steps, after = _steps(state.resources, code, variables, unit)
             outputs = {} if destroy else _planned_outputs(module, after, variables)
@@ -152,16 +157,22 @@ class SimTerraform:
         if refusal is not None:
             return refusal
         made: list[str] = []
+        did: list[ResourceDone] = []
         for action, address, _ in saved.steps:
             if stop():
-                return ModuleFailure("interrupted", Cause.ENVIRONMENT, tuple(made), interrupted=True)
+                return ModuleFailure(
+                    "interrupted", Cause.ENVIRONMENT, tuple(made), interrupted=True, resources=tuple(did)
+                )
             progress(f"{action} {address}")
             try:
                 self._step(module, saved, action, address)
             except EnvironmentFault as fault:
-                return ModuleFailure(str(fault), Cause.ENVIRONMENT, tuple(made))
+                did.append(ResourceDone(address, action, ResourceEnd.FAILED))
+                return ModuleFailure(str(fault), Cause.ENVIRONMENT, tuple(made), resources=tuple(did))
             except CommitError as error:
-                return ModuleFailure(str(error), Cause.COMMIT, tuple(made))
+                did.append(ResourceDone(address, action, ResourceEnd.FAILED))
+                return ModuleFailure(str(error), Cause.COMMIT, tuple(made), resources=tuple(did))
+            did.append(ResourceDone(address, action, ResourceEnd.DONE))
             if action in {ResourceAction.CREATE, ResourceAction.REPLACE}:
                 made.append(address)
         try:
@@ -170,10 +181,14 @@ class SimTerraform:
                 state.outputs = _values(saved.wanted.get("output", {}), state.resources, saved.variables)
                 _moved(self._outside(), state)
         except EnvironmentFault as fault:
-            return ModuleFailure(str(fault), Cause.ENVIRONMENT, tuple(made))
+            return ModuleFailure(str(fault), Cause.ENVIRONMENT, tuple(made), resources=tuple(did))
         state = self._state(module)
         return ModuleApplied(
-            StateId(state.lineage, state.serial), _outputs(state.outputs), tuple(made), tracked=len(state.resources)
+            StateId(state.lineage, state.serial),
+            _outputs(state.outputs),
+            tuple(made),
+            tracked=len(state.resources),
+            resources=tuple(did),
         )
 
     def _step(self, module: Module, saved: _Saved, action: ResourceAction, address: str) -> None:

@@ -71,6 +71,10 @@ def test_stop_interrupts_an_apply_which_tells_what_it_made(bench: Bench, held: s
     assert failed.interrupted
     assert failed.cause is Cause.ENVIRONMENT
     assert failed.created == ("terraform_data.first",)
+    assert [(r.address, r.action.value, r.end.value) for r in failed.resources] == [
+        ("terraform_data.first", "create", "done"),
+        ("terraform_data.held", "create", "failed"),
+    ]
     assert running_in(bench.work / "data") == ()
     go.touch()
     again = bench.terraform.plan(module, known=True)

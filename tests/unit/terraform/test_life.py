@@ -59,6 +59,29 @@ def test_update_shows_the_field(bench: Bench) -> None:
     assert bench.deploy(module, known=True).created == ()
 
 
+def test_an_apply_that_fails_half_way_tells_what_it_did_to_each_resource(bench: Bench) -> None:
+    replaced = 'resource "terraform_data" "replaced" {\n  triggers_replace = %d\n}\n'
+    bench.deploy(bench.module(DATA % ("changed", "1") + DATA % ("gone", "1") + replaced % 1))
+    after = "depends_on = [terraform_data.changed, terraform_data.replaced, terraform_data.made]"
+    broken = (
+        f'resource "terraform_data" "broken" {{\n  {after}\n  provisioner "local-exec" {{ command = "exit 3" }}\n}}\n'
+    )
+    module = bench.module(DATA % ("changed", "2") + DATA % ("made", "1") + replaced % 2 + broken)
+    failed = bench.apply(module, bench.terraform.plan(module, known=True))
+    assert isinstance(failed, ModuleFailure)
+    told = {(r.address.partition(".")[2], r.action.value, r.end.value) for r in failed.resources}
+    assert told == {
+        ("changed", "update", "done"),
+        ("gone", "destroy", "done"),
+        ("made", "create", "done"),
+        ("replaced", "replace", "done"),
+        ("broken", "create", "failed"),
+    }
+    assert any(text.startswith("created terraform_data.made (") for text in bench.progress)
+    gone = bench.deploy(module, destroy=True).resources
+    assert {(r.action.value, r.end.value) for r in gone} == {("destroy", "done")}
+
+
 def test_replacement_names_what_forces_it_and_counts_as_created(bench: Bench) -> None:
     text = 'resource "terraform_data" "a" {\n  triggers_replace = %d\n}\n'
     bench.deploy(bench.module(text % 1))

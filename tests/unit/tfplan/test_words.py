@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitopsd.model.errors import Cause
+from gitopsd.planning.resources import done_text
 from gitopsd.tfplan import (
     Diagnostic,
     Scrubber,
@@ -211,6 +212,37 @@ def test_progress_in_few_words_and_what_was_made() -> None:
     ]
     assert stream.created == ("x.a",)
     assert stream.odd == ["no json"]
+
+
+def test_every_resource_is_told_with_what_became_of_it() -> None:
+    stream = Stream()
+    for line in (
+        hook("apply_start", "delete"),
+        hook("apply_complete", "delete", 2),
+        hook("apply_start", "create"),
+        hook("apply_complete", "create", 3),  # in its place
+        hook("apply_complete", "create", 1, "x.first"),
+        hook("apply_complete", "delete", 1, "x.first"),  # made before the old one went
+        hook("apply_complete", "delete", 4, "x.half"),
+        hook("apply_errored", "create", 5, "x.half"),
+        hook("apply_start", "read", address="data.x.read"),
+        hook("apply_complete", "read", address="data.x.read"),
+        hook("apply_complete", "update", address="x.changed"),
+        hook("apply_start", "create", address="x.open"),
+        hook("apply_progress", "create", 10, "x.open"),
+    ):
+        stream.feed(line)
+    assert [(r.address, r.action.value, r.end.value, r.seconds) for r in stream.resources] == [
+        ("x.a", "replace", "done", 5),
+        ("x.first", "replace", "done", 2),
+        ("x.half", "destroy", "done", 4),
+        ("x.half", "create", "failed", 5),
+        ("x.changed", "update", "done", 0),
+        ("x.open", "create", "unknown", 10),
+    ]
+    assert done_text(stream.resources) == (
+        "replaced x.a, x.first; destroyed x.half; failed to create x.half; changed x.changed; may have created x.open"
+    )
 
 
 def test_an_init_preface_is_no_error() -> None:

@@ -12,6 +12,7 @@ from gitopsd.model.errors import UsageError
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Health
 from gitopsd.model.memory import Baseline, HoldReason
+from gitopsd.model.modules import ResourceAction, ResourceDone, ResourceEnd
 from gitopsd.model.plan import Action, Postponed
 from gitopsd.model.run import Observation, Outcome, Result, RunKind, RunRecord
 from gitopsd.model.status import StackFacts, UnitDrift
@@ -256,3 +257,25 @@ def test_a_stack_that_is_not_there_is_answered_with_those_that_are(known: list[s
     with pytest.raises(UsageError, match=rf"there is no stack 'web-site' \({said}"):
         find_name("web-site", known, "stack")
     assert find_name("db", ["db"], "stack") == "db"
+
+
+def test_a_run_shows_what_terraform_did_to_each_resource() -> None:
+    done = (
+        ResourceDone("random_pet.name", ResourceAction.CREATE, ResourceEnd.DONE, 3),
+        ResourceDone("tls_private_key.key", ResourceAction.UPDATE, ResourceEnd.FAILED, 12),
+    )
+    network = Outcome(UnitId.terraform("network"), Action.UPDATE, Result.REFUSED, at(4), "quota", resources=done)
+    document = run_document(replace(failed_run(), outcomes=(network,)))
+    assert json.loads(json.dumps(document))["outcomes"][-1]["resources"][1] == {
+        "address": "tls_private_key.key",
+        "action": "update",
+        "end": "failed",
+        "seconds": 12,
+    }
+    text = "\n".join(printed(run_text(document, NOW, with_plan=False), colour=False))
+    assert "created" in text
+    assert "random_pet.name" in text
+    assert "failed to change" in text
+    for outcome in document["outcomes"]:  # of a daemon that is older
+        outcome.pop("resources")
+    assert "random_pet.name" not in "\n".join(printed(run_text(document, NOW, with_plan=False), colour=False))
