@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -130,6 +130,11 @@ class RealTerraform:
         self._plans.open()  # not sooner: until its end a plan that goes on without us may write its file
         with contextlib.suppress(Unprepared):  # it died in init: what it left is looked after when init is through
             self._care.finish(place, component, self._scrubber(stack, component))
+
+    def clear_out(self, stack: str, keep: Collection[str]) -> None:
+        """Remove the working directories of a stack's components but those in `keep`: of what is destroyed or abandoned
+        and on nobody's record any more. Called while nothing of the stack is at work. Raises EnvironmentFault."""
+        self._preparation.clear_out(stack, keep)
 
     def unlock(self, module: Module, lock: str = "") -> str:
         return str(self._care.unlock(self._ready(module, known=False, settled=False), lock))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from gitopsd.terraform.command import FLAG
 from gitopsd.terraform.failures import ended_badly, failure
 from gitopsd.terraform.runner import Call, Runner
 from gitopsd.terraform.settings import TerraformSettings
-from gitopsd.terraform.workplace import Laid, Workplace, var_file_options
+from gitopsd.terraform.workplace import REMOVED, Laid, Workplace, var_file_options
 from gitopsd.tfplan import Diagnostic, Scrubber, Stream, Trouble, read_text, trouble
 
 
@@ -63,6 +63,17 @@ class Preparation:
         """The directory of one module."""
         base = self._settings.scratch or self._settings.state_dir / "terraform" / "work"
         return Workplace(base / stack / component)
+
+    def clear_out(self, stack: str, keep: Collection[str]) -> None:
+        """Remove the directories of the stack's components that are not among `keep`, and what an earlier removal left.
+        One with a state or a mark in it that is still needed stays. Raises EnvironmentFault."""
+        base = self.place(stack, "").directory
+        found = sorted(base.iterdir()) if base.is_dir() else []
+        for directory in found:
+            if directory.name.startswith(REMOVED):
+                Workplace(directory.with_name(directory.name.removeprefix(REMOVED))).finish_removal()
+            elif directory.name not in keep and not Workplace(directory).needed:
+                Workplace(directory).remove()
 
     def lay_out(self, module: Module, scrubber: Scrubber, variables: Mapping[str, str]) -> Ready:
         """The module's files in place, nothing run yet."""

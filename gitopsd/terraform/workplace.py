@@ -21,6 +21,9 @@ LOCK_FILE = ".terraform.lock.hcl"
 ERRORED = "errored.tfstate"
 """What Terraform writes into its directory when the backend did not take the state."""
 
+REMOVED = ".removed-"
+"""Begins the name of a directory that is being removed; no component is called so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Laid:
@@ -57,6 +60,34 @@ class Workplace:
             self.directory.chmod(0o700)
         except OSError as error:
             raise _unwritable(error, self.directory) from None
+
+    @property
+    def needed(self) -> bool:
+        """Whether something lies here that must not be lost: a state that the backend did not take, or what tells a
+        dead program's lock from a living one's."""
+        self.rescue()
+        return any(file.exists() for file in (self.errored, self.mark, self.crashed))
+
+    def remove(self) -> None:
+        """Remove everything of a module that is forgotten. A kill in between leaves nothing that looks like one."""
+        self.finish_removal()
+        try:
+            os.replace(self.directory, self._removed)
+        except OSError as error:
+            raise _unwritable(error, self.directory) from None
+        self.finish_removal()
+
+    def finish_removal(self) -> None:
+        """Remove what a removal that was cut off has left."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self._removed)
+        except OSError as error:
+            raise _unwritable(error, self.directory) from None
+
+    @property
+    def _removed(self) -> Path:
+        return self.directory.with_name(f"{REMOVED}{self.directory.name}")
 
     def lay_out(self, module: Module, settings: TerraformSettings) -> Laid:
         """Export the module's files, all anew unless the very same ones lie there. Raises CommitError for files that

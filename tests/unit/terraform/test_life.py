@@ -270,3 +270,32 @@ def test_a_check_that_does_not_hold_is_a_warning_told_once(bench: Bench) -> None
     (warning,) = plan.warnings
     assert warning.startswith("infra/net/main.tf:")
     assert "too big" in warning
+
+
+def test_the_place_of_a_forgotten_component_is_removed_and_no_other(bench: Bench) -> None:
+    module = bench.module(DATA % ("a", "1"))
+    bench.deploy(module)
+    bench.terraform.clear_out("web", {"net"})
+    assert (bench.work / "tree").is_dir()
+    bench.terraform.clear_out("another", ())
+    assert (bench.work / "tree").is_dir()
+    bench.terraform.clear_out("web", {"other"})
+    assert list(bench.work.parent.iterdir()) == []
+    assert bench.state_file.exists(), "the state is not ours to remove"
+    assert not bench.terraform.plan(module, known=True).changes_state
+
+
+@pytest.mark.parametrize("file", ["errored.tfstate", "running.json", "crashed.json", "tree/infra/net/errored.tfstate"])
+def test_a_place_with_something_in_it_that_is_needed_stays(bench: Bench, file: str) -> None:
+    bench.deploy(bench.module(DATA % ("a", "1")))
+    (bench.work / file).write_text("{}")
+    bench.terraform.clear_out("web", ())
+    assert (bench.work / file.rpartition("/")[2]).exists()
+
+
+def test_a_removal_that_was_cut_off_is_finished(bench: Bench) -> None:
+    bench.deploy(bench.module(DATA % ("a", "1")))
+    bench.work.rename(bench.work.with_name(".removed-net"))
+    bench.deploy(bench.module(DATA % ("a", "2")))
+    bench.terraform.clear_out("web", {"net"})
+    assert [place.name for place in bench.work.parent.iterdir()] == ["net"]
