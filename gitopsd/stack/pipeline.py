@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from threading import Lock
 from typing import Protocol
 
 import structlog
@@ -28,6 +29,7 @@ from gitopsd.planning.resolve import resolve
 from gitopsd.planning.seals import raise_locked, still_sealed, with_opened
 from gitopsd.planning.select import select
 from gitopsd.render import ModuleFacts, Renderer
+from gitopsd.stack.claims import Claims, Reader
 from gitopsd.stack.locks import LockLook, unlock
 from gitopsd.stack.modules import Look, deploy_part, rollback_part
 from gitopsd.stack.places import placed
@@ -64,6 +66,8 @@ class Inventories(Protocol):
     """What plans need of the record: they only read."""
 
     def stacks(self) -> tuple[str, ...]: ...
+
+    def state(self, _stack: str, /) -> StackState | None: ...
 
     def baselines(self, stack: str) -> Mapping[UnitId, Baseline]: ...
 
@@ -121,7 +125,9 @@ class Pipeline:
         self.vault = vault
         self.cluster, self._namespaces = cluster, namespaces
         self._with_room: set[str] = set()
-        self._rendered: dict[str, OrderedDict[str, Desired]] = {}  # by stack: each is at work in one thread only
+        self._rendered: dict[str, OrderedDict[str, Desired]] = {}  # by stack
+        self._rendering: defaultdict[str, Lock] = defaultdict(Lock)  # by stack: others may ask what it asks for
+        self.claims = Claims(Reader(self.specs, self.ask, self.desired), record)
 
     # ------------------------------------------------------------ from git
 
@@ -179,6 +185,10 @@ class Pipeline:
 
     def desired(self, ask: Ask) -> Desired:
         """The units that a commit asks for. Raises CommitError with every mistake of every component."""
+        with self._rendering[ask.spec.name]:
+            return self._desired(ask)
+
+    def _desired(self, ask: Ask) -> Desired:
         kept = self._rendered.setdefault(ask.spec.name, OrderedDict())
         if ask.commit in kept:
             kept.move_to_end(ask.commit)

@@ -85,6 +85,7 @@ class Previews:
         state = self.record.state(name) or StackState(Memory(name, self.instance, source))
         try:
             ask = self.pipeline.ask(source, name, commit)
+            self.pipeline.claims.check(ask)
             planned = self.pipeline.plan(ask, state, at=self.at, drifted=self._drifted(ask), preview=self.how)
         except GitopsdError as error:
             return error

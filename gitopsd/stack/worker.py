@@ -137,6 +137,7 @@ class StackWorker:
         try:
             ask = self.pipeline.ask(self.ledger.source, self.name, commit)
             self._check_rewind(ask)
+            self.pipeline.claims.check(ask)
         except (CommitError, NeedsPerson) as error:
             self.facts.wanted = Wanted(commit)
             self._unreadable = True

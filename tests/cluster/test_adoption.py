@@ -109,7 +109,7 @@ def test_what_was_nobodys_is_given_back_with_its_former_values(world: World, nam
 
 
 def test_an_object_of_two_stacks_is_held_and_one_that_moves_is_handed_over(world: World, namespace: str) -> None:
-    """The second is held with the name of the first, and gets the very object when the first has given it up."""
+    """Both are held with the name of the other; the second gets the very object when the first has given it up."""
     first = stack(world, namespace)
     second = first.replace(f"name: {world.stack}\n", f"name: {world.stack}-b\n").replace("app", "side")
     one = config_map("one", {"from": "first"})
@@ -122,7 +122,8 @@ def test_an_object_of_two_stacks_is_held_and_one_that_moves_is_handed_over(world
     world.push({"side/b.yaml": [config_map("theirs", {}), config_map("one", {"from": "second"})]})
     world.once(code=1)
     stacks = {s["name"]: s for s in world.json("status")["stacks"]}
-    assert f"stack {world.stack} has it" in stacks[f"{world.stack}-b"]["message"]
+    assert f"stack {world.stack} asks for it, too, at app/a.yaml:1" in stacks[f"{world.stack}-b"]["message"]
+    assert f"stack {world.stack}-b asks for it, too, at side/b.yaml:" in stacks[world.stack]["message"]
     assert world.writes(mark) == []
     assert world.data(namespace, "one") == {"from": "first"}
 

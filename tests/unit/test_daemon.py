@@ -235,6 +235,41 @@ def test_two_stacks_of_one_source_have_a_thread_each_and_one_that_is_broken_stop
     assert phases["other"] != "Synced"
 
 
+def wanting(mine: list[str], theirs: list[str]) -> dict[str, str]:
+    """Two stacks and the ConfigMaps that they ask for."""
+    stacks = commit({"app": [space(), *(config(name, {"of": "mine"}) for name in mine)]})
+    other = stacks["gitopsd.yaml"].replace(f"name: {STACK}", "name: other").replace("path: app", "path: side")
+    side = commit({"side": [config(name, {"of": "theirs"}) for name in theirs]})
+    side = {file: text for file, text in side.items() if file != "gitopsd.yaml"}
+    return {**stacks, **side, "gitopsd.yaml": f"{stacks['gitopsd.yaml']}---\n{other}"}
+
+
+def held(site: Site) -> dict[str, str]:
+    return {s["name"]: h["detail"] for s in site.status()["stacks"] for h in s["holds"] if h["reason"] == "source"}
+
+
+def test_two_stacks_that_ask_for_one_object_are_both_told_and_neither_is_delivered(site: Site) -> None:
+    site.source.commit(wanting(["one", "a"], ["b"]))
+    site.app.once()
+    before = dict(site.state.objects)
+    site.source.commit(wanting(["one", "a"], ["b", "one", "more"]))
+    for _ in range(2):  # the same whichever is looked at first, and after a rest
+        site.app.once()
+        found = held(site)
+        assert set(found) == {STACK, "other"}
+        assert "stack other asks for it, too, at side/" in found[STACK]
+        assert f"stack {STACK} asks for it, too, at app/" in found["other"]
+        assert all("ConfigMap/web/one" in text for text in found.values())
+    assert site.state.objects == before
+    site.source.commit(wanting(["a"], ["b", "one", "more"]))
+    site.app.once()
+    site.app.once()
+    assert held(site) == {}
+    moved = site.state.objects[UnitId.parse("ConfigMap/web/one")]
+    assert moved["data"] == {"of": "theirs"}
+    assert moved["metadata"]["uid"] == before[UnitId.parse("ConfigMap/web/one")]["metadata"]["uid"], "handed over"
+
+
 TYPO = {**files("1"), "gitopsd.yaml": files("1")["gitopsd.yaml"] + "  onFailur: hold\n"}
 
 
