@@ -116,7 +116,7 @@ def make_pipeline(config: HostConfig, record: Inventories, *, scratch: Path | No
             config.terraform.drift_interval,
             config.terraform.cluster,
         )
-        vault = KeyVault(config.key_dir)
+        vault = KeyVault(config.key_dir, cache)
         yield Pipeline(
             origins, Renderer(cache), clusters, clusters.namespaces, record, terraform=terraform, vault=vault
         )

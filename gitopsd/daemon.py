@@ -21,6 +21,7 @@ from gitopsd.clock import SystemClock
 from gitopsd.config.host import HostConfig
 from gitopsd.control.peers import permitted_text
 from gitopsd.control.server import ControlServer
+from gitopsd.cores import keep_no_cores
 from gitopsd.model.audit import AuditEvent
 from gitopsd.model.errors import EnvironmentFault
 from gitopsd.model.memory import StackState
@@ -112,6 +113,7 @@ class App:
 
     @contextmanager
     def _assembled(self) -> Iterator[Host]:
+        keep_no_cores()
         with ExitStack() as stack:
             record = stack.enter_context(open_record(self.config.state_dir, self.clock))
             for notice in record.notices:

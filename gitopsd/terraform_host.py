@@ -12,6 +12,7 @@ import orjson
 from gitopsd.config.host import HostConfig
 from gitopsd.config.terraform import TerraformConfig
 from gitopsd.model.errors import EnvironmentFault, Problem
+from gitopsd.sealing.mackey import MacKey
 from gitopsd.terraform import KubeBackend, RealTerraform, TerraformSettings, open_terraform
 
 DIGEST_KEY = "digest.key"
@@ -26,7 +27,7 @@ def open_program(config: HostConfig, *, scratch: Path | None = None) -> RealTerr
         TerraformSettings(
             state_dir=config.state_dir,
             runtime_dir=scratch or config.runtime_dir,
-            digest_key=_digest_key(config.state_dir / DIGEST_KEY),
+            digest_key=_digest_key(config),
             binary=terraform.binary,
             backend="local" if terraform.backend == "local" else "kubernetes",
             cluster=_state_cluster(config),
@@ -65,7 +66,15 @@ def _content(file: Path) -> str:
         raise EnvironmentFault(Problem(f"cannot be read: {error.strerror}", str(file), remedy=remedy)) from error
 
 
-def _digest_key(path: Path) -> bytes:
+def _digest_key(config: HostConfig) -> bytes:
+    """Of the key directory, so that a thief of the state directory cannot guess values by their digests. A host without
+    one has no other place than the state directory."""
+    if not config.key_dir.is_dir():
+        return _own_key(config.state_dir / DIGEST_KEY)
+    return bytes.fromhex(MacKey(config.key_dir).mac(b"outputs of Terraform").partition(":")[2])
+
+
+def _own_key(path: Path) -> bytes:
     """Made when it is first needed, readable for this user alone."""
     try:
         if not path.exists():

@@ -248,6 +248,13 @@ class Vault(Protocol):
     def digest(self) -> str:
         """Changes whenever the keys do."""
 
+    def fingerprints(self) -> frozenset[str]:
+        """Of the keys that are here now."""
+
+    def opened_by(self, sealed: Sealed) -> frozenset[str]:
+        """The keys that opened it when it was last opened on this host; none if nobody remembers. Costs no operation
+        on a key."""
+
 
 class Probe(Protocol):
     """Asks one URL. Never raises: what it cannot reach is not healthy yet."""

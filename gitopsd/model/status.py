@@ -55,7 +55,8 @@ class StackFacts:
     `state` is None for a stack that never had a run here. `current` is the run that goes on, `last` the newest one
     that ended. `health` has the units that were looked at; the others of the `tracked` ones are of unknown health.
     `orphans` are deletions that the API server took but whose finalizers are not done. `progress` is a short sentence
-    about what the current run does ("wave 10: waiting for Deployment.apps/web/api").
+    about what the current run does ("wave 10: waiting for Deployment.apps/web/api"). `locked` are sealed values whose
+    key is gone; `keys` counts sealed Secrets by the fingerprint of the key that opens them.
     """
 
     name: str
@@ -69,6 +70,8 @@ class StackFacts:
     tracked: int = 0
     orphans: tuple[Postponed, ...] = ()
     progress: str = ""
+    locked: Mapping[UnitId, UnitDrift] = field(default_factory=dict)
+    keys: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from gitopsd.model.spec import DriftMode
 from gitopsd.stack.approvals import Approvals
 from gitopsd.stack.differences import drift_of
 from gitopsd.stack.facts import Facts
+from gitopsd.stack.keyuse import key_use
 from gitopsd.stack.parents import Parents
 from gitopsd.stack.pipeline import Ask, Planned
 from gitopsd.stack.rest import AGAIN, RETRY, Next
@@ -94,6 +95,7 @@ class Drift:
         self.suspects = (suspicious(clusters, applysets, baselines) | modules) - {d.unit for d in state.dirty}
         seen = survey(clusters, desired, now)
         self.facts.see(seen.health)
+        self.facts.use_keys(key_use(pipeline.vault, desired))
         ledger.note_jobs(seen.jobs, clusters)
         self.tracked.tidy()
         if not self.suspects:

@@ -9,6 +9,7 @@ from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Assessment, Health
 from gitopsd.model.run import RunRecord
 from gitopsd.model.status import StackFacts, UnitDrift, UnitHealth, Wanted
+from gitopsd.stack.keyuse import KeyUse
 from gitopsd.stack.ledger import Ledger
 
 Publish = Callable[[StackFacts], None]
@@ -25,6 +26,8 @@ class Facts:
         self.progress = ""
         self._health: dict[UnitId, UnitHealth] = {}
         self._drifted: dict[UnitId, UnitDrift] = {}
+        self._key_use = KeyUse()
+        self._locked: dict[UnitId, UnitDrift] = {}
 
     @property
     def drifted(self) -> Collection[UnitId]:
@@ -52,6 +55,14 @@ class Facts:
             seen = {u: UnitDrift(old[u].since if u in old else now, detail) for u, detail in found.items()}
             self._drifted = same | seen
 
+    def use_keys(self, found: KeyUse) -> None:
+        """Replace what is known of sealing keys; a unit that stays locked keeps its time."""
+        now = self.ledger.now()
+        with self._lock:
+            old = self._locked
+            self._key_use = found
+            self._locked = {u: UnitDrift(old[u].since if u in old else now, why) for u, why in found.locked.items()}
+
     def publish(self) -> None:
         self._publish(self.snapshot())
 
@@ -68,6 +79,8 @@ class Facts:
             dirty = {d.unit for d in state.dirty} if state else set()
             health = {u: self._health.get(u, touched if u in dirty else unseen) for u in tracked}
             drifted = {u: d for u, d in self._drifted.items() if u in tracked}
+            locked = {u: d for u, d in self._locked.items() if u in tracked}
+            keys = self._key_use.secrets
         return StackFacts(
             name=stack,
             source=self.ledger.source,
@@ -80,4 +93,6 @@ class Facts:
             tracked=len(tracked),
             orphans=tuple(p for p in (state.postponed if state else ()) if p.reason.startswith("is being deleted")),
             progress=self.progress,
+            locked=locked,
+            keys=keys,
         )

@@ -71,6 +71,7 @@ def stack_status(facts: StackFacts) -> dict[str, Any]:
         "quarantine": [to_plain(q) for q in memory.quarantine] if memory else [],
         "pendingPrune": [to_plain(item) for item in _postponed(facts)],
         "orphans": [to_plain(item) for item in facts.orphans],
+        "sealingKeys": dict(sorted(facts.keys.items())),
     }
     return document
 
@@ -149,6 +150,7 @@ def _counts(facts: StackFacts) -> dict[str, int]:
 def _attention(facts: StackFacts) -> Iterator[Mapping[str, Any]]:
     """Every unit that is not as it should be, the worst first."""
     ailing = {unit for unit, item in facts.health.items() if item.assessment.health is not Health.HEALTHY}
+    ailing |= facts.locked.keys()
     orphaned = {orphan.unit: orphan for orphan in facts.orphans}
     entries = [_entry(facts, unit) for unit in (ailing | facts.drifted.keys()) - orphaned.keys()]
     entries += [_orphan(orphan) for orphan in orphaned.values()]
@@ -157,6 +159,8 @@ def _attention(facts: StackFacts) -> Iterator[Mapping[str, Any]]:
 
 def _entry(facts: StackFacts, unit: UnitId) -> dict[str, Any]:
     found, drift = facts.health.get(unit), facts.drifted.get(unit)
+    if drift is None and unit in facts.locked and (found is None or found.assessment.health is Health.HEALTHY):
+        return _locked(facts, unit)
     ailing = found is not None and found.assessment.health is not Health.HEALTHY
     entry: dict[str, Any] = {
         "unit": str(unit),
@@ -167,6 +171,19 @@ def _entry(facts: StackFacts, unit: UnitId) -> dict[str, Any]:
         "drifted": drift is not None,
     }
     return entry
+
+
+def _locked(facts: StackFacts, unit: UnitId) -> dict[str, Any]:
+    """Nothing is wrong with it yet, but no key opens it any more."""
+    locked, found = facts.locked[unit], facts.health.get(unit)
+    return {
+        "unit": str(unit),
+        "health": found.assessment.health.value if found else Health.HEALTHY.value,
+        "reason": "no key opens it",
+        "since": locked.since,
+        "message": locked.detail,
+        "drifted": False,
+    }
 
 
 def _orphan(orphan: Postponed) -> dict[str, Any]:

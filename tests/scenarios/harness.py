@@ -228,7 +228,7 @@ class World:
             {"default": NAMESPACE},
             self.record,
             terraform=TerraformSetup(self.terraform, lambda: ""),
-            vault=KeyVault(self.key_dir),
+            vault=KeyVault(self.key_dir, self.cache),
         )
         self.attention = FakeAttention(
             lambda commit: self.pipeline.ask(SOURCE, STACK, commit).digest,

@@ -11,6 +11,7 @@ import pytest
 from gitopsd.model.ids import UnitId
 from gitopsd.record.audit_reader import read_audit
 from gitopsd.sealed.document import Scope
+from gitopsd.views.status import stack_status
 from tests.scenarios.harness import STACK, World
 from tests.scenarios.manifests import app, commit, config, space
 from tests.scenarios.modules import both, code
@@ -295,3 +296,28 @@ def test_what_is_wrong_with_a_file_of_variables_is_the_commits(keyed: World, tex
     assert keyed.holds == {"quarantined"}
     assert why in keyed.runs[-1].reason
     assert keyed.terraform.started == []
+
+
+# ---------------------------------------------------------------- which key opens what
+
+
+def test_a_key_that_is_taken_away_is_missed_at_the_next_look_and_nothing_else_happens(keyed: World) -> None:
+    bring_key(keyed.key_dir, 1)
+    keyed.deliver(files(sealed("db", {"password": "a"}), sealed("two", {"b": "c"}, key=1), sealed("six", {"d": "e"})))
+    keyed.settle(sweep=True)
+    shown = stack_status(keyed.worker.facts.snapshot())
+    assert shown["sealingKeys"] == {fingerprint_of(0): 2, fingerprint_of(1): 1}
+    assert shown["attention"] == []
+    take_key(keyed.key_dir)
+    keyed.restart()
+    keyed.settle(sweep=True)
+    shown = stack_status(keyed.worker.facts.snapshot())
+    assert [(e["unit"], e["reason"]) for e in shown["attention"]] == [
+        ("Secret/web/db", "no key opens it"),
+        ("Secret/web/six", "no key opens it"),
+    ]
+    assert f"the key {fingerprint_of(0)} that opened db is gone" in shown["attention"][0]["message"]
+    assert (shown["phase"], value(keyed), len(keyed.runs)) == ("Synced", "a", 1)
+    bring_key(keyed.key_dir)
+    keyed.settle(sweep=True)
+    assert stack_status(keyed.worker.facts.snapshot())["attention"] == []

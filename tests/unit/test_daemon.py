@@ -116,7 +116,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
             {"default": "gitopsd-system"},
             record,
             terraform=TerraformSetup(NoTerraform(), lambda: ""),
-            vault=KeyVault(Path("no-keys-here")),
+            vault=KeyVault(Path("no-keys-here"), MemoryCache()),
         )
 
     monkeypatch.setattr(daemon, "make_pipeline", pipeline)

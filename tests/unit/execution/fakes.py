@@ -37,6 +37,7 @@ from gitopsd.model.spec import HttpCheck, StackSpec
 from gitopsd.model.units import Desired, Manifest
 from gitopsd.planning.send import autoscaled_targets
 from gitopsd.sealing.vault import KeyVault
+from tests.support.memory_cache import MemoryCache
 from tests.support.memory_source import MemorySource
 from tests.support.simterraform import NoTerraform
 from tests.unit.planning.samples import APPLYSETS, live_object, merged
@@ -243,7 +244,7 @@ def run_of(
             actor=Actor(ActorKind.DAEMON, "gitopsd"),
             instance="test",
             desired=wanted,
-            bench=Bench(NoTerraform(), KeyVault(Path("no-keys-here")), spec.name, MemorySource().tree),
+            bench=Bench(NoTerraform(), KeyVault(Path("no-keys-here"), MemoryCache()), spec.name, MemorySource().tree),
             clusters={"default": cast(Cluster, there)},
             record=cast(Record, journal),
             clock=time,

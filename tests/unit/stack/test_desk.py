@@ -65,7 +65,7 @@ def desks(sources: dict[str, FaultySource]) -> Desks:
         namespaces,
         NothingKnown(),
         terraform=TerraformSetup(NoTerraform(), lambda: ""),
-        vault=KeyVault(Path("no-keys-here")),
+        vault=KeyVault(Path("no-keys-here"), MemoryCache()),
     )
     owners: dict[str, str] = {}
 
