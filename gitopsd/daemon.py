@@ -39,6 +39,7 @@ from gitopsd.stack.preview import Previewed, Previews
 from gitopsd.stack.reception import Reception
 from gitopsd.stack.worker import Rest, StackWorker
 from gitopsd.triggers.clockwork import SWEEP_EVERY, Clockwork
+from gitopsd.triggers.keydir import LOOK_EVERY, KeyDirectory
 from gitopsd.views.status import stack_status
 
 log = structlog.get_logger("gitopsd.daemon")
@@ -100,6 +101,9 @@ class App:
             actors = host.actors(clockwork)
             for source, desk in zip(self.config.sources, host.desks(), strict=True):
                 clockwork.every(source.poll, partial(actors.poll, desk), name=f"poll {source.name}")
+            keys = KeyDirectory(self.config.key_dir, host.pipeline.vault.digest, actors.keys_changed)
+            clockwork.every(LOOK_EVERY, keys.look, name="keys", at_once=False)
+            keys.start()
             with closing(host.listen(actors)):
                 clockwork.start()
                 names = [s.name for s in self.config.sources]
@@ -107,6 +111,7 @@ class App:
                 host.stop.wait()
                 log.info("stopping at the next safe point")
             clockwork.stop()
+            keys.stop()
             actors.stop()
             log.info("stopped")
             host.require_record()
@@ -262,6 +267,17 @@ class Actors:
                 actor.start()
                 self._clockwork.every(self._host.sweep_every, actor.sweep, name=f"sweep {stack}")
             return actor
+
+    def keys_changed(self) -> None:
+        """Whatever waits for a key, or depends on one, is looked at now."""
+        known = ", ".join(sorted(self._host.pipeline.vault.fingerprints())) or "none"
+        try:
+            self._host.record.audit([AuditEvent(DAEMON, "keys", after=known, detail="the sealing keys have changed")])
+        except EnvironmentFault as fault:  # the stacks are told all the same
+            log.error("not audited", what="keys", error=str(fault))
+        for actor in list(self._actors.values()):
+            actor.sweep()
+            actor.nudge()
 
     # ------------------------------------------------------------ for people
 

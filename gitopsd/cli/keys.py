@@ -15,6 +15,7 @@ from gitopsd.cli.failures import say
 from gitopsd.cli.keydir import key_dir, key_dir_option, keys_of
 from gitopsd.cli.options import length
 from gitopsd.cli.output import json_option, show
+from gitopsd.cli.place import paths_of
 from gitopsd.model.errors import Problem, UsageError
 from gitopsd.views.layout import Block, Span, Table, bad, good, line
 
@@ -46,7 +47,7 @@ def arguments(parser: ArgumentParser) -> None:
     )
     text = "generate, rotate: how long its certificate seals (default: 3650d); its key opens for ever"
     parser.add_argument("--valid", metavar="TIME", type=length, help=text)
-    text = "list: count the SealedSecrets of a repository's files that each key opens"
+    text = "list: count the SealedSecrets of a repository's files that each key opens (default: of what is tracked)"
     parser.add_argument("--repo", metavar="DIR", type=Path, help=text)
     json_option(parser)
 
@@ -124,7 +125,7 @@ def _cert(given: Namespace) -> int:
 
 def _list(given: Namespace) -> int:
     keys = keys_of(given)
-    counts = _counts(given.repo, keys) if given.repo is not None else None
+    counts = _counts(given.repo, keys) if given.repo is not None else _tracked(given)
     show(given, _document(keys, counts, datetime.now(UTC)), _list_text)
     for problem in keys.problems:
         say(str(problem))
@@ -137,6 +138,22 @@ def _counts(directory: Path, keys: Keys) -> Counter[str]:
 
     found = (opened for path, data in sealed_files(directory) for opened in openers(path, data, keys.opening))
     return Counter(fingerprint for opened in found for fingerprint in opened)
+
+
+def _tracked(given: Namespace) -> Counter[str] | None:
+    """How many sealed Secrets of the stacks each key opens, as the daemon has found; None if it has told nothing yet,
+    or if it is another directory than the daemon's."""
+    from gitopsd.record.statusfile import read_status
+
+    if given.key_dir is not None:
+        return None
+    status = read_status(paths_of(given).runtime_dir / "status.json")
+    if status is None:
+        return None
+    counts: Counter[str] = Counter()
+    for stack in status["stacks"]:
+        counts.update(stack.get("sealingKeys", {}))
+    return counts
 
 
 def _document(keys: Keys, counts: Counter[str] | None, now: datetime) -> dict[str, Any]:
