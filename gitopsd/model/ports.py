@@ -6,7 +6,7 @@ Unless a method says otherwise, whatever cannot be found out raises `Environment
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -218,6 +218,10 @@ class Terraform(Protocol):
     def settle(self, stack: str, component: str) -> None:
         """After a crash of this process: end what it left running (interrupt, then wait), bring a state home that could
         not be written, and remove the lock of a dead child of ours. Does nothing if there was no crash."""
+
+    def clear_out(self, stack: str, keep: Collection[str]) -> None:
+        """Remove what is left on this host of a stack's components that are not in `keep`; never a state. Called while
+        nothing of the stack is at work."""
 
     def unlock(self, module: Module, lock: str = "") -> str:
         """Remove the lock of a module's state for a person who knows that its owner is gone; whose it was, in words.

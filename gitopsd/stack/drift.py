@@ -98,8 +98,21 @@ class Drift:
         self.facts.use_keys(key_use(pipeline.vault, desired))
         ledger.note_jobs(seen.jobs, clusters)
         self.tracked.tidy()
+        self._clear_out(desired.modules)
         if not self.suspects:
             self.facts.drift({}, kept=modules_of(self.facts.drifted))  # they are looked at when they are due
+
+    def _clear_out(self, wanted: Iterable[UnitId]) -> None:
+        """Remove what destroyed and abandoned Terraform components have left on this host."""
+        ledger = self.verdicts.ledger
+        state = ledger.state
+        units = (*wanted, *ledger.record.baselines(ledger.stack), *(d.unit for d in state.dirty))
+        keep = {m.component for m in state.memory.modules}
+        keep |= {unit.name for unit in (*units, *(i.unit for i in state.intents)) if unit.is_terraform}
+        try:
+            self.verdicts.pipeline.terraform.program.clear_out(ledger.stack, keep)
+        except EnvironmentFault as fault:
+            log.warning("left on the disk for now", stack=ledger.stack, why=str(fault))
 
     # ------------------------------------------------------------ what is done about it
 

@@ -116,6 +116,9 @@ def test_a_component_that_vanished_may_be_abandoned_with_its_state(world: World)
     assert resources(world) == before
     assert UnitId.terraform("network") not in world.sqlite.baselines(STACK)
     assert world.state.memory.modules == ()
+    assert world.terraform.kept is None
+    world.settle(sweep=True)
+    assert world.terraform.kept == frozenset()
 
 
 def test_a_component_whose_code_is_lost_waits_until_it_is_abandoned(world: World) -> None:

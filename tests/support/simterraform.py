@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
@@ -73,6 +73,8 @@ class SimTerraform:
     def __init__(self, outside: Callable[[], Outside], gatekeeper: Gatekeeper, lock: RLock) -> None:
         self._outside, self._gatekeeper, self._lock = outside, gatekeeper, lock
         self._saved: dict[str, _Saved] = {}
+        self.kept: frozenset[str] | None = None
+        """What the last clearing out left on the host."""
         self.started: list[str] = []
         """Every start of the program, as `plan COMPONENT`."""
 
@@ -88,6 +90,9 @@ class SimTerraform:
 
     def settle(self, stack: str, component: str) -> None:
         """A killed process leaves nothing running here."""
+
+    def clear_out(self, stack: str, keep: Collection[str]) -> None:
+        self.kept = frozenset(keep)
 
     def unlock(self, module: Module, lock: str = "") -> str:
         with self._call("tf-unlock", module.unit.id, write=True):
@@ -356,6 +361,9 @@ class NoTerraform:
 
     def settle(self, stack: str, component: str) -> None:
         """Nothing was ever started."""
+
+    def clear_out(self, stack: str, keep: Collection[str]) -> None:
+        assert not keep
 
     def unlock(self, module: Module, lock: str = "") -> str:
         raise AssertionError(f"Terraform was started for {module.unit.id}")

@@ -208,7 +208,7 @@ def test_run_delivers_what_a_poll_finds_and_sweeps_each_stack_from_then_on(site:
     def story() -> None:
         try:
             until(lambda: site.value() == "1")
-            assert set(clockwork.work) == {"poll main", f"sweep {STACK}"}
+            assert set(clockwork.work) == {"keys", "poll main", f"sweep {STACK}"}
             site.source.commit(files("2"))
             clockwork.work["poll main"]()
             until(lambda: site.value() == "2")
