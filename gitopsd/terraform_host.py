@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -12,8 +13,10 @@ import orjson
 from gitopsd.config.host import HostConfig
 from gitopsd.config.terraform import TerraformConfig
 from gitopsd.model.errors import EnvironmentFault, Problem
+from gitopsd.sealing.envelope import seal
+from gitopsd.sealing.keyring import Keyring
 from gitopsd.sealing.mackey import MacKey
-from gitopsd.terraform import KubeBackend, RealTerraform, TerraformSettings, open_terraform
+from gitopsd.terraform import KubeBackend, RealTerraform, SealingKey, TerraformSettings, open_terraform
 
 DIGEST_KEY = "digest.key"
 """Keys the digests of sensitive outputs: a lost one makes them differ, so that what uses them is compared again."""
@@ -38,8 +41,21 @@ def open_program(config: HostConfig, *, scratch: Path | None = None) -> RealTerr
             env_files=terraform.env_files,
             cli_config=terraform.cli_config,
             scratch=scratch,
+            sealing_key=partial(sealing_key, Keyring(config.key_dir)),
         )
     )
+
+
+def sealing_key(keyring: Keyring) -> SealingKey | None:
+    """What copies of states are sealed with: the newest certificate, be it expired, for they must not stop on that day.
+    None if there is no keypair; raises EnvironmentFault if there are some and none can be used."""
+    keys = keyring.snapshot()
+    newest = keys.newest
+    if newest is not None:
+        return SealingKey(newest.fingerprint, partial(seal, newest.public))
+    if keys.problems and keys.directory.exists():
+        raise EnvironmentFault(*keys.problems)
+    return None
 
 
 def _state_cluster(config: HostConfig) -> KubeBackend | None:

@@ -41,6 +41,7 @@ COMMANDS = {
     "keys": "make, list, rotate and import the keypairs that secrets are sealed for",
     "seal": "seal a Secret, or single values, so that they can be kept in git",
     "reseal": "seal the secrets of a repository anew for the newest key",
+    "state": "list and open the sealed copies of Terraform states",
     "version": "show the versions of gitopsd and of the tools that it uses",
 }
 

@@ -9,14 +9,17 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from gitopsd.model.errors import Cause, CommitError, EnvironmentFault, Problem
+import structlog
+
+from gitopsd.model.errors import Cause, CommitError, EnvironmentFault, GitopsdError, Problem
 from gitopsd.model.modules import ModuleApplied, ModuleFailure, ModulePlan, Output
 from gitopsd.model.ports import Module
 from gitopsd.model.sensitive import Sensitive
-from gitopsd.terraform.backend import back_up, lock_away
+from gitopsd.terraform.backend import lock_away
 from gitopsd.terraform.care import Care, Unprepared
 from gitopsd.terraform.child import Ended
 from gitopsd.terraform.command import FLAG
+from gitopsd.terraform.copies import Copies
 from gitopsd.terraform.environment import module_variables
 from gitopsd.terraform.failures import ended_badly, failure
 from gitopsd.terraform.plans import SavedPlans, state_in, whole
@@ -37,6 +40,8 @@ from gitopsd.tfplan import (
     warning_texts,
 )
 
+log = structlog.get_logger("gitopsd.terraform")
+
 
 def open_terraform(settings: TerraformSettings) -> RealTerraform:
     """Terraform on this host. Removes saved plans that processes which are gone have left. Raises EnvironmentFault if
@@ -55,6 +60,7 @@ class RealTerraform:
         self._runner = Runner(settings)
         self._preparation = Preparation(settings, self._runner)
         self._care = Care(settings, self._runner)
+        self._copies = Copies(settings)
         self._seal = Seal(settings.digest_key)
         self._scrubbers: dict[tuple[str, str], Scrubber] = {}
         self._lock = Lock()
@@ -92,7 +98,9 @@ class RealTerraform:
         ready = self._ready(module, known=bool(plan.state.lineage))
         local = ready.hosted and self._settings.backend == "local"
         if local:
-            back_up(self._settings, module.unit)
+            self._copies.before(ready.stack, ready.unit)
+        if self._copies.sealed:
+            ready.place.owe_copy()
         stream = Stream()
 
         def follow(line: str) -> None:
@@ -114,7 +122,7 @@ class RealTerraform:
         finally:
             ready.place.rescue()
             if local:
-                lock_away(self._settings, module.unit)
+                lock_away(self._settings, module.unit, copied=self._copies.sealed)
         return self._applied(ready, ended, stream) if ended.ok else self._failed(ready, ended, stream)
 
     def outputs(self, module: Module) -> Mapping[str, Output]:
@@ -154,7 +162,33 @@ class RealTerraform:
         self._preparation.initialise(ready, known=known)
         if settled:
             self._care.finish(ready.place, module.unit.component, scrubber)
+        if self._settings.scratch is None:  # who plans beside the daemon writes nothing of its
+            if ready.place.owes_copy:
+                self._copy(ready)
+            if ready.hosted:
+                self._copies.seal_backups(ready.stack, ready.unit)
         return ready
+
+    def _copy(self, ready: Ready, state: str | None = None) -> tuple[str, ...]:
+        """Keep a copy of the state as it is now, be it one that the backend did not take; what a person should know of
+        that. What did not work is made up for as soon as the module is looked at again."""
+        if not self._copies.sealed:
+            ready.place.pay_copy()
+            return ()
+        try:
+            if ready.place.errored.is_file():
+                state = ready.place.errored.read_text()
+            elif state is None:
+                state = self._pulled(ready)
+            self._copies.after(ready.stack, ready.unit, state.encode(), hosted=ready.hosted)
+        except (GitopsdError, OSError) as error:
+            if self._runner.closed:  # the next process does it
+                return ()
+            told = ready.scrubber.text(str(error))
+            log.warning("no copy of a state", stack=ready.stack, unit=str(ready.unit.id), why=told)
+            return (told,)
+        ready.place.pay_copy()
+        return ()
 
     def _plan(self, ready: Ready, saved: str, destroy: bool, *, again: bool = False) -> Stream:
         stream = Stream()
@@ -218,11 +252,17 @@ class RealTerraform:
         self._refuse(ready, ended, "reading the plan")
         return ended.out
 
-    def _pull(self, ready: Ready) -> State:
+    def _pulled(self, ready: Ready) -> str:
         ended = self._runner(ready.call("state pull", timeout=self._settings.init_timeout))
         self._refuse(ready, ended, "reading the state")
+        return ended.out
+
+    def _pull(self, ready: Ready) -> State:
+        return self._parsed(ready, self._pulled(ready))
+
+    def _parsed(self, ready: Ready, pulled: str) -> State:
         try:
-            return self._state(ready, json.loads(ended.out or "{}"))
+            return self._state(ready, json.loads(pulled or "{}"))
         except (ValueError, KeyError, TypeError) as error:
             text = f"the state cannot be understood: {type(error).__name__}"
             raise EnvironmentFault(Problem(text, unit=str(ready.unit.id))) from None
@@ -251,10 +291,12 @@ class RealTerraform:
     def _applied(self, ready: Ready, ended: Ended, stream: Stream) -> ModuleApplied | ModuleFailure:
         warnings = warning_texts(stream.diagnostics, ready.unit.path, ready.scrubber)
         try:
-            state = self._pull(ready)
+            pulled = self._pulled(ready)
+            state = self._parsed(ready, pulled)
         except EnvironmentFault as error:
             text = f"it was applied, but its outputs cannot be read: {error}"
             return _spoiled(text, stream, interrupted=ended.interrupted)
+        warnings = (*warnings, *self._copy(ready, pulled))
         return ModuleApplied(state.id, state.outputs, stream.created, warnings, state.tracked, stream.resources)
 
     def _failed(self, ready: Ready, ended: Ended, stream: Stream) -> ModuleFailure:
@@ -264,10 +306,11 @@ class RealTerraform:
         self._learn(ready)
         broken = ended_badly(ended, "the apply", str(ready.unit.id))
         found = failure(said, ready.stack, ready.unit, ready.scrubber, applying=True)
+        untold = "".join(f"; {told}" for told in self._copy(ready))
         if broken is None:
-            return ModuleFailure(str(found), found.cause, stream.created, resources=stream.resources)
+            return ModuleFailure(f"{found}{untold}", found.cause, stream.created, resources=stream.resources)
         text = f"{broken}; {found}" if errors(said) and not ended.interrupted else str(broken)
-        return _spoiled(text, stream, interrupted=ended.interrupted)
+        return _spoiled(text + untold, stream, interrupted=ended.interrupted)
 
 
 def _spoiled(text: str, stream: Stream, *, interrupted: bool) -> ModuleFailure:

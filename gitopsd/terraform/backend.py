@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gitopsd.model.errors import CommitError, ConfigurationError, EnvironmentFault, Problem
+from gitopsd.model.errors import CommitError, ConfigurationError, Problem
 from gitopsd.model.units import TerraformUnit
 from gitopsd.terraform.settings import KubeBackend, TerraformSettings
 
 OVERRIDE = "gitopsd_override.tf.json"
-KEPT_BACKUPS = 10
 _DEFAULT = "default"
 
 
@@ -58,39 +55,21 @@ def refuse_taken(root: Path, unit: TerraformUnit) -> None:
         raise CommitError(Problem("this file name is gitopsd's own", file, remedy="give it another name"))
 
 
-def back_up(settings: TerraformSettings, unit: TerraformUnit) -> None:
-    """Keep a copy of a local state, and the newest ones alone. Does nothing while there is none."""
-    state = local_state(settings, unit)
-    target = backups_dir(settings, unit)
-    try:
-        if not state.exists():
-            return
-        target.mkdir(parents=True, exist_ok=True, mode=0o700)
-        copy = target / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.tfstate"
-        copy.touch(0o600)
-        shutil.copyfile(state, copy)
-        for old in sorted(target.glob("*.tfstate"))[:-KEPT_BACKUPS]:
-            old.unlink()
-    except OSError as error:
-        text = f"the state cannot be backed up: {error.strerror}; nothing is applied without"
-        raise EnvironmentFault(Problem(text, str(error.filename or target), unit=str(unit.id))) from None
-
-
-def newest_backup(settings: TerraformSettings, unit: TerraformUnit) -> Path | None:
-    """The copy that was kept last; None if there is none."""
-    return max(backups_dir(settings, unit).glob("*.tfstate"), default=None)
-
-
 def backups_dir(settings: TerraformSettings, unit: TerraformUnit) -> Path:
+    """Where a local state is backed up in the clear."""
     key = state_key(unit)
     name = key if unit.workspace == _DEFAULT else f"{key}.{unit.workspace}"
     return states_dir(settings) / "backups" / name
 
 
-def lock_away(settings: TerraformSettings, unit: TerraformUnit) -> None:
-    """Local states, and the copies that Terraform makes of them, are for us alone."""
+def lock_away(settings: TerraformSettings, unit: TerraformUnit, *, copied: bool) -> None:
+    """Local states, and the copies that Terraform makes of them, are for us alone. If we have a copy of our own
+    (`copied`), Terraform's goes."""
     state = local_state(settings, unit)
-    for file in (state, state.with_name(f"{state.name}.backup")):
+    backup = state.with_name(f"{state.name}.backup")
+    if copied:
+        backup.unlink(missing_ok=True)
+    for file in (state, backup):
         if file.exists():
             file.chmod(0o600)
 

@@ -11,9 +11,10 @@ from typing import Any
 from gitopsd.model.errors import EnvironmentFault, NeedsPerson, Problem
 from gitopsd.model.ports import Module
 from gitopsd.model.units import TerraformUnit
-from gitopsd.terraform.backend import local_state, newest_backup, secret_suffix, states_dir
+from gitopsd.terraform.backend import local_state, secret_suffix, states_dir
 from gitopsd.terraform.cache import PluginCache
 from gitopsd.terraform.command import FLAG
+from gitopsd.terraform.copies import newest_backup, newest_copy
 from gitopsd.terraform.failures import ended_badly, failure
 from gitopsd.terraform.runner import Call, Runner
 from gitopsd.terraform.settings import TerraformSettings
@@ -61,8 +62,10 @@ class Preparation:
 
     def place(self, stack: str, component: str) -> Workplace:
         """The directory of one module."""
-        base = self._settings.scratch or self._settings.state_dir / "terraform" / "work"
-        return Workplace(base / stack / component)
+        scratch = self._settings.scratch
+        return Workplace(
+            scratch / stack / component if scratch else work_dir(self._settings.state_dir, stack, component)
+        )
 
     def clear_out(self, stack: str, keep: Collection[str]) -> None:
         """Remove the directories of the stack's components that are not among `keep`, and what an earlier removal left.
@@ -140,6 +143,11 @@ class Preparation:
         return f"{self._runner.version()} {config}"
 
 
+def work_dir(state_dir: Path, stack: str, component: str) -> Path:
+    """Where the daemon works on a module."""
+    return state_dir / "terraform" / "work" / stack / component
+
+
 def state_gone(ready: Ready, settings: TerraformSettings) -> NeedsPerson:
     """What a person is told whose state is not there any more."""
     unit = ready.unit
@@ -154,6 +162,10 @@ def state_gone(ready: Ready, settings: TerraformSettings) -> NeedsPerson:
     elif ready.hosted and settings.cluster is not None:
         secret = f"tfstate-{unit.workspace}-{secret_suffix(unit)}"
         what = f"Secret {secret} in namespace {settings.cluster.namespace}"
+    copy = newest_copy(settings, ready.stack, unit, hosted=ready.hosted)
+    if copy is not None:
+        which = f"{copy.stack} {copy.component} --serial {copy.state.serial}"
+        bring = f"`gitopsd state restore {which} --out FILE` opens its newest copy, and says how to bring it back"
     text = (
         f"the Terraform state that was there is gone ({what}); nothing is planned, for it would make everything again"
     )

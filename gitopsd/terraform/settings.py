@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,19 @@ class KubeBackend:
 
 
 @dataclass(frozen=True, slots=True)
+class SealingKey:
+    """What copies of states are sealed with now. `seal` takes a plaintext and the label without which it cannot be
+    opened again; `fingerprint` is the name of the key."""
+
+    fingerprint: str
+    seal: Callable[[bytes, bytes], bytes] = field(repr=False)
+
+
+def _no_key() -> SealingKey | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
 class TerraformSettings:
     """The host's part of every Terraform run. Times are in seconds.
 
@@ -29,7 +42,9 @@ class TerraformSettings:
     plan and an apply, `init_timeout` the preparations, `lock_timeout` the wait for the lock of a state, `patience` how
     long the program may take to stop once it was interrupted. `runtime_dir` holds saved plans, which have sensitive
     values in them: best on a tmpfs. `digest_key` keys the digests of sensitive outputs. `scratch` is for who plans
-    beside the daemon: a directory for the code, where nothing of the daemon's is touched.
+    beside the daemon: a directory for the code, where nothing of the daemon's is touched. `sealing_key` is asked each
+    time a copy of a state is made; None where there is no keypair at all. It raises EnvironmentFault for keypairs that
+    cannot be used: that is no reason to write in the clear.
     """
 
     state_dir: Path
@@ -47,6 +62,7 @@ class TerraformSettings:
     env_files: tuple[Path, ...] = ()
     cli_config: Path | None = None
     scratch: Path | None = None
+    sealing_key: Callable[[], SealingKey | None] = field(default=_no_key, repr=False)
 
     @property
     def lock_wait(self) -> str:

@@ -47,6 +47,7 @@ class Workplace:
         self.errored = directory / ERRORED
         self.mark = directory / "running.json"
         self.crashed = directory / "crashed.json"
+        self._owed = directory / "copy-owed"
         self._stamp = directory / "tree.json"
         self._init_stamp = self.data / "gitopsd-init"
         self._lock_copy = self.data / "gitopsd-lock.hcl"
@@ -88,6 +89,20 @@ class Workplace:
     @property
     def _removed(self) -> Path:
         return self.directory.with_name(f"{REMOVED}{self.directory.name}")
+
+    @property
+    def owes_copy(self) -> bool:
+        """Whether an apply was begun here and no copy of the state was made since."""
+        return self._owed.exists()
+
+    def owe_copy(self) -> None:
+        try:
+            self._owed.touch(0o600)
+        except OSError as error:
+            raise _unwritable(error, self.directory) from None
+
+    def pay_copy(self) -> None:
+        self._owed.unlink(missing_ok=True)
 
     def lay_out(self, module: Module, settings: TerraformSettings) -> Laid:
         """Export the module's files, all anew unless the very same ones lie there. Raises CommitError for files that
