@@ -25,6 +25,7 @@ from gitopsd.planning.moduleplan import (
     vanished,
 )
 from gitopsd.planning.modules import facts_of, module_baseline
+from gitopsd.planning.prune import abandon_digest
 
 NOT_IN_GIT = "no longer in git"
 BROUGHT = "made by the failed run"
@@ -72,8 +73,9 @@ def deploy_part(bench: Bench, look: Look, code: Code) -> ModulePart:
     raise_if(state_clashes(modules, look.others))
     gone = vanished(modules, look.baselines, look.spec.file, look.granted)
     raise_if(gone.mistakes)
-    bench.recall(look.baselines, modules.values(), commit)
-    scope = ModuleScope(commit, look.baselines, look.scope, look.drifted, not_run=look.not_run)
+    known = _without_abandoned(look, modules)
+    bench.recall(known, modules.values(), commit)
+    scope = ModuleScope(commit, known, look.scope, look.drifted, not_run=look.not_run)
     findings = preflight_modules(bench, modules, scope)
     raise_if(_missing(bench, look.spec))
     changes: list[Change] = []
@@ -92,6 +94,16 @@ def deploy_part(bench: Bench, look: Look, code: Code) -> ModulePart:
     if look.scope is None:
         found = _with_destroyed(bench, replace(found, forget=gone.forget), gone.destroy, code, look.spec.name)
     return ModulePart(filled, found, tuple(equal), waiting)
+
+
+def _without_abandoned(look: Look, modules: Collection[UnitId]) -> dict[UnitId, Baseline]:
+    """The inventory without modules that a person abandoned although git asks for them: they are made anew, from
+    whatever state there is."""
+    return {
+        unit: base
+        for unit, base in look.baselines.items()
+        if not (unit in modules and abandon_digest(base) in look.granted)
+    }
 
 
 def rollback_part(bench: Bench, look: Look, state: StackState, code: Code) -> ModulePart:

@@ -3,7 +3,7 @@ begun anew in another cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -11,10 +11,12 @@ import structlog
 from gitopsd.model.audit import Actor, ActorKind, AuditEvent
 from gitopsd.model.errors import NeedsPerson, Problem
 from gitopsd.model.ids import UnitId
-from gitopsd.model.memory import AuditHead, Baseline, Memory
+from gitopsd.model.live import LiveObject
+from gitopsd.model.memory import AuditHead, Baseline, HoldReason, Memory
 from gitopsd.model.orders import Order, OrderKind
 from gitopsd.model.ports import Cluster
 from gitopsd.model.units import KubernetesUnit
+from gitopsd.planning.creators import is_job
 from gitopsd.planning.modules import remembered_baseline
 from gitopsd.stack import remember
 from gitopsd.stack.ledger import Ledger
@@ -31,11 +33,12 @@ class OtherCluster(NeedsPerson):
 
 
 class Parents:
-    """The parents of one stack, and what the host learns from them."""
+    """The parents of one stack, and what the host learns from them. `states_in` is the cluster that holds the states of
+    Terraform modules without a backend of their own, "" if none does."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self._read = False
+    def __init__(self, ledger: Ledger, states_in: str = "") -> None:
+        self.ledger, self._states_in = ledger, states_in
+        self._read: Mapping[str, Cluster] = {}  # the clusters that were asked; another connection may lead elsewhere
 
     def read(self, clusters: Mapping[str, Cluster], applysets: Mapping[str, str], wanted: Wanted) -> None:
         """Once a process: learn what the clusters remember. The highest generation wins.
@@ -45,7 +48,7 @@ class Parents:
         revision of that memory asks for. Raises NeedsPerson if the stack is another instance's and nobody ordered to
         take it over, OtherCluster if a cluster is not the one that it was and nobody accepted it.
         """
-        if self._read:
+        if clusters and all(self._read.get(name) is cluster for name, cluster in clusters.items()):
             return
         ledger = self.ledger
         uids = {name: cluster.uid() for name, cluster in clusters.items()}
@@ -70,7 +73,8 @@ class Parents:
             self._begin_anew(moved)
         self._end(orders, rival, moved)
         self._note_clusters(uids, clusters)
-        self._read = True
+        self._read = {**self._read, **clusters}
+        ledger.lift(HoldReason.INSTANCE, HoldReason.CLUSTER)
         behind = {n for n, p in found.items() if p is not None and p.generation < ledger.memory.generation}
         ledger.spread({name: clusters[name] for name in behind})  # a crash came between host and cluster
 
@@ -82,7 +86,7 @@ class Parents:
             return  # nothing of it was written yet
         moved = _moved(memory, {name: cluster.uid() for name, cluster in clusters.items()})
         if moved:
-            self._read = False
+            self._read = {}
             self._require_accepted(memory, moved, ())
         for name, cluster in clusters.items():
             found = cluster.load_memory(ledger.stack)
@@ -150,7 +154,9 @@ class Parents:
         """Nothing that was known of the objects of a cluster is true of another one under its name. Safe to repeat: the
         memory comes last."""
         ledger, memory = self.ledger, self.ledger.memory
-        there = [b for b in ledger.record.baselines(ledger.stack).values() if b.unit.cluster in moved]
+        states = self._states_in in moved
+        known = ledger.record.baselines(ledger.stack).values()
+        there = [b for b in known if b.unit.cluster in moved or (states and b.unit.is_terraform)]
         ledger.record.rebase(ledger.stack, [replace(b, certain=False, digest="") for b in there])
         ledger.record.clean(ledger.stack, [d.unit for d in ledger.state.dirty if d.unit.cluster in moved])
         waiting = [p for p in ledger.state.postponed if p.unit.cluster not in moved]
@@ -183,13 +189,25 @@ class Parents:
         made = (Baseline.of(live, component="", order=(0, 0), digest="", at=now) for live in lost)
         modules = (remembered_baseline(m, now) for m in memory.modules)
         roots = (base for base in modules if base.unit not in known)
-        record.rebase(stack, [replace(b, certain=False) for b in (*known.values(), *made, *roots)])
+        asked = wanted(memory)
+        missing = (_missing(unit, now) for u, unit in asked.items() if u not in known and _lacks(u, found, clusters))
+        record.rebase(stack, [replace(b, certain=False) for b in (*known.values(), *made, *roots, *missing)])
         if memory.attempting is not None:
             marked = {d.unit for d in ledger.state.dirty}
-            marks = ungated(memory.attempting, found, wanted(memory), memory.modules)
+            marks = ungated(memory.attempting, found, asked, memory.modules)
             record.soil(stack, [mark for mark in marks if mark.unit not in marked])
         record.adopt_memory(memory)
         record.audit([ledger.event("rebuild", detail=f"memory of generation {memory.generation} was read back")])
+
+
+def _lacks(unit: UnitId, found: Collection[LiveObject], clusters: Collection[str]) -> bool:
+    """Whether the good revision has an object that is not live any more, or no longer ours. Jobs go by themselves."""
+    return unit.cluster in clusters and not is_job(unit) and all(live.id != unit for live in found)
+
+
+def _missing(unit: KubernetesUnit, at: str) -> Baseline:
+    """The inventory's entry of an object that somebody deleted while nobody looked: it has to be looked at."""
+    return Baseline(unit.id, unit.component, unit.order, "", "", "", unit.api_version, at, certain=False)
 
 
 def _moved(memory: Memory, uids: Mapping[str, str]) -> dict[str, str]:

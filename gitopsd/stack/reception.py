@@ -275,6 +275,12 @@ class Reception:
             state, tracked = self._state(request.stack), self.record.baselines(request.stack)
             asked = (unit for q in state.questions if q.approval.removal for unit in q.approval.units)
             waiting = {unit: tracked[unit] for unit in (*asked, *(p.unit for p in state.postponed)) if unit in tracked}
+            lost = state.memory.held(HoldReason.BLOCKED)
+            if lost is not None:  # maybe for a state that is gone; if it is not, forgetting a module harms nothing
+                anew = {unit: base for unit, base in tracked.items() if unit.is_terraform and unit not in waiting}
+                waiting |= {unit: base for unit, base in anew.items() if str(unit) in lost.detail}
+            else:
+                anew = {}
             chosen: dict[UnitId, Baseline] = {}
             for name in named:
                 found = {u: b for u, b in waiting.items() if name in {str(u), b.component, f"{u.cluster}/{u}"}}
@@ -290,6 +296,8 @@ class Reception:
         log.info("abandoned", stack=request.stack, by=peer.name, units=names)
         number = self.stacks.nudge(request.stack)
         text = f"left as it is and forgotten: {', '.join(names)}"
+        wanted = ", ".join(sorted(str(unit) for unit in chosen if unit in anew))
+        text += f"; git asks for it still, so that it is made anew: {wanted}" if wanted else ""
         return Answer(True, text, {"stack": request.stack, "look": number, "units": names})
 
     # ------------------------------------------------------------ looking now

@@ -66,7 +66,7 @@ class StackWorker:
         self.tracked = Tracked(ledger, pipeline.cluster)
         self.people = People(ledger)
         self._keys_then = ""  # the sealing keys of the last look
-        self.parents = Parents(ledger)
+        self.parents = Parents(ledger, pipeline.terraform.cluster)
         run, after = self._run, self._after
         self.drift = Drift(self.verdicts, self.tracked, self.approvals, self.facts, self.parents, probe, run, after)
         self.detours = Detours(self.verdicts, self.approvals, self._plan, self._run_for, after)

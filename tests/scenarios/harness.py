@@ -227,7 +227,7 @@ class World:
             lambda _name: self.cluster,
             {"default": NAMESPACE},
             self.record,
-            terraform=TerraformSetup(self.terraform, lambda: ""),
+            terraform=TerraformSetup(self.terraform, lambda: "", cluster="default"),
             vault=KeyVault(self.key_dir, self.cache),
         )
         self.attention = FakeAttention(

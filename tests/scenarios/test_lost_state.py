@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Baseline
+from gitopsd.model.run import Verdict
 from tests.scenarios.harness import STACK, World
-from tests.scenarios.manifests import app, commit, config, definition, space
+from tests.scenarios.manifests import app, commit, config, definition, job, space
+from tests.scenarios.modules import both, code
 from tests.scenarios.outcome import audit_findings, difference, members, outcome
 from tests.scenarios.stories import STORIES, Story
 
@@ -75,3 +78,33 @@ def test_a_parent_that_somebody_deleted_is_written_anew_so_that_a_lost_host_stil
     world.settle()
     assert world.state.memory.good == good
     assert world.server.writes[writes:] == []
+
+
+def test_what_is_missing_when_the_state_directory_is_lost_comes_back(world: World) -> None:
+    world.deliver(commit({"base": [space(), config("settings", {"a": "b"})], "apps": [app(), job("migrate")]}))
+    world.server.objects.pop(UnitId.parse("Job.batch/web/migrate"))  # finished, and gone by its TTL
+    world.restart(lose_state=True)
+    del world.server.objects[UnitId.parse("ConfigMap/web/settings")]
+    world.settle(sweep=True)
+    assert world.live("ConfigMap/web/settings") is not None
+    assert world.live("Job.batch/web/migrate") is None
+    assert world.verdicts == [("heal", "good")]
+    world.settle(sweep=True)
+    assert len(world.runs) == 1
+
+
+def test_a_consumer_of_a_sensitive_output_needs_no_write_after_a_lost_state_directory(world: World) -> None:
+    network = code({"password": {"value": "s3cret", "sensitive": True}}, db={"size": "1"})
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"p": "${password}"}}
+    more = {"base": {"values": {"password": {"terraform": "network.password"}}}}
+    world.deliver(both({"network": network}, {"base": [space(), secret]}, more))
+    assert world.verdicts == [("deploy", "good")]
+    writes = len(world.server.writes)
+    world.restart(lose_state=True)
+    world.settle(sweep=True)
+    world.settle(sweep=True)
+    assert (world.server.writes[writes:], world.holds) == ([], set())
+    assert not [run for run in world.runs if run.verdict is not Verdict.GOOD]
+    del world.server.objects[UnitId.parse("Secret/web/db")]
+    world.settle(sweep=True)
+    assert world.live("Secret/web/db") is not None

@@ -9,6 +9,7 @@ from gitopsd.model.ids import UnitId
 from gitopsd.record.audit_reader import read_audit
 from tests.scenarios.harness import STACK, World
 from tests.scenarios.manifests import app, commit, config, job, space
+from tests.scenarios.modules import shop
 from tests.support.simstate import ServerState
 
 FILES = commit({"base": [space(), config("settings", {"mode": "1"})], "apps": [job("migrate"), app()]})
@@ -158,6 +159,24 @@ def test_a_quarantined_head_is_not_tried_there_but_the_good_revision_is(world: W
     live = world.live("Deployment.apps/web/app")
     assert live is not None
     assert "pull-error" not in str(live)
+
+
+def test_terraform_states_that_were_lost_with_the_cluster_are_made_anew_once_a_person_says_so(world: World) -> None:
+    world.deliver(shop())
+    world.move(ServerState(cluster_uid="uid-of-another"))
+    world.settle(tries=2)
+    assert world.say("accept-cluster", stack="", cluster="default").ok
+    world.settle(tries=3)
+    assert world.holds == {"blocked"}, "what is over is not held any more"
+    assert "its state is gone" in world.state.memory.holds[0].detail
+    answer = world.say("abandon", units=["network"])
+    assert "git asks for it still, so that it is made anew" in answer.text
+    world.settle()
+    assert (world.holds, world.verdicts[-1]) == (set(), ("deploy", "good"))
+    assert world.server.modules["network"].resources
+    live = world.live("ConfigMap/web/settings")
+    assert live is not None
+    assert "db" in str(live["data"])
 
 
 def test_a_cluster_that_is_swapped_under_a_running_daemon_is_noticed_by_the_next_look(world: World) -> None:
