@@ -143,6 +143,8 @@ class RealTerraform:
         """Remove the working directories of a stack's components but those in `keep`: of what is destroyed or abandoned
         and on nobody's record any more. Called while nothing of the stack is at work. Raises EnvironmentFault."""
         self._preparation.clear_out(stack, keep)
+        if self._settings.scratch is None:
+            self._copies.seal_rest()
 
     def unlock(self, module: Module, lock: str = "") -> str:
         return str(self._care.unlock(self._ready(module, known=False, settled=False), lock))
@@ -165,7 +167,7 @@ class RealTerraform:
         if self._settings.scratch is None:  # who plans beside the daemon writes nothing of its
             if ready.place.owes_copy:
                 self._copy(ready)
-            if ready.hosted:
+            if ready.hosted and self._settings.backend == "local":
                 self._copies.seal_backups(ready.stack, ready.unit)
         return ready
 

@@ -13,7 +13,8 @@ from gitopsd.model.units import TerraformUnit
 from gitopsd.terraform.settings import KubeBackend, TerraformSettings
 
 OVERRIDE = "gitopsd_override.tf.json"
-_DEFAULT = "default"
+DEFAULT = "default"
+"""The workspace that is always there."""
 
 
 def state_key(unit: TerraformUnit) -> str:
@@ -32,7 +33,7 @@ def local_state(settings: TerraformSettings, unit: TerraformUnit) -> Path:
     """The state file of a module in the backend `local`."""
     states = states_dir(settings)
     key = state_key(unit)
-    if unit.workspace == _DEFAULT:
+    if unit.workspace == DEFAULT:
         return states / f"{key}.tfstate"
     return states / f"{key}.d" / unit.workspace / "terraform.tfstate"
 
@@ -58,15 +59,25 @@ def refuse_taken(root: Path, unit: TerraformUnit) -> None:
 def backups_dir(settings: TerraformSettings, unit: TerraformUnit) -> Path:
     """Where a local state is backed up in the clear."""
     key = state_key(unit)
-    name = key if unit.workspace == _DEFAULT else f"{key}.{unit.workspace}"
+    name = key if unit.workspace == DEFAULT else f"{key}.{unit.workspace}"
     return states_dir(settings) / "backups" / name
+
+
+def backups_dirs(settings: TerraformSettings) -> list[Path]:
+    """Those of every state that was ever backed up so."""
+    return sorted((states_dir(settings) / "backups").glob("*"))
+
+
+def own_backup(state: Path) -> Path:
+    """The copy of a local state that Terraform itself makes of it in an apply."""
+    return state.with_name(f"{state.name}.backup")
 
 
 def lock_away(settings: TerraformSettings, unit: TerraformUnit, *, copied: bool) -> None:
     """Local states, and the copies that Terraform makes of them, are for us alone. If we have a copy of our own
     (`copied`), Terraform's goes."""
     state = local_state(settings, unit)
-    backup = state.with_name(f"{state.name}.backup")
+    backup = own_backup(state)
     if copied:
         backup.unlink(missing_ok=True)
     for file in (state, backup):

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +18,17 @@ import structlog
 from gitopsd.model.errors import EnvironmentFault, Problem
 from gitopsd.model.modules import StateId
 from gitopsd.model.units import TerraformUnit
-from gitopsd.terraform.backend import backups_dir, local_state, state_key, states_dir
+from gitopsd.terraform.backend import (
+    DEFAULT,
+    backups_dir,
+    backups_dirs,
+    local_state,
+    own_backup,
+    state_key,
+    states_dir,
+)
 from gitopsd.terraform.copyfile import (
+    BACKUP,
     KEPT,
     SUFFIX,
     CopyHeader,
@@ -37,6 +46,9 @@ from gitopsd.terraform.settings import SealingKey, TerraformSettings
 
 log = structlog.get_logger("gitopsd.terraform")
 
+NOBODY = "-"
+"""Stands for the stack of copies of which it is not known."""
+
 _LONGEST_HEADER = 64 * 1024
 _TICK = timedelta(microseconds=1)
 
@@ -48,6 +60,7 @@ class Copies:
         self._settings = settings
         self._directory = copies_dir(settings.state_dir)
         self._said = threading.Event()
+        self._sealing = threading.Lock()
 
     def before(self, stack: str, unit: TerraformUnit) -> None:
         """Keep a local state as it is before an apply. Does nothing while there is none. Raises EnvironmentFault if
@@ -78,22 +91,37 @@ class Copies:
             raise EnvironmentFault(Problem(f"no copy of its state is kept: {_why(error)}", unit=str(unit.id))) from None
 
     def seal_backups(self, stack: str, unit: TerraformUnit) -> None:
-        """Seal what was backed up in the clear while there was no key. What does not work is tried again."""
-        directory = backups_dir(self._settings, unit)
-        try:
-            old = sorted(directory.glob("*.tfstate"))
-            key = self._key() if old else None
-            if key is None:
-                return
-            for backup in old:
-                at = backup_time(backup.name) or datetime.fromtimestamp(backup.stat().st_mtime, UTC)
-                self._write(key, replace(_header(stack, unit, hosted=True), at=at), backup.read_bytes())
-                backup.unlink()
-            self._forget(stack, unit.component)
-            directory.rmdir()
-            log.info("older backups are sealed now", stack=stack, unit=str(unit.id), count=len(old))
-        except (OSError, EnvironmentFault) as error:
-            log.warning("backups stay in the clear", stack=stack, unit=str(unit.id), why=_why(error))
+        """Seal what of a local state is in the clear beside it: backups of the time before there was a key, and what
+        Terraform keeps of its own if an apply was cut off. What does not work is tried again."""
+        own = own_backup(local_state(self._settings, unit))
+        header = _header(stack, unit, hosted=True)
+        self._seal_all(
+            header, [*backups_dir(self._settings, unit).glob(f"*{BACKUP}"), *([own] if own.exists() else [])]
+        )
+
+    def seal_rest(self) -> None:
+        """Seal the backups of components that are gone: whose they were is not known, but which state they are of."""
+        for directory in backups_dirs(self._settings):
+            key, _, workspace = directory.name.partition(".")
+            state = StateId(), datetime.now(UTC), ""
+            header = CopyHeader(NOBODY, directory.name, workspace or DEFAULT, key, *state)
+            self._seal_all(header, directory.glob(f"*{BACKUP}"))
+
+    def _seal_all(self, header: CopyHeader, found: Iterable[Path]) -> None:
+        with self._sealing:
+            try:
+                old = sorted(found)
+                key = self._key() if old else None
+                if key is None:
+                    return
+                for backup in old:
+                    at = backup_time(backup.name) or datetime.fromtimestamp(backup.stat().st_mtime, UTC)
+                    self._write(key, replace(header, at=at), backup.read_bytes())
+                    backup.unlink()
+                self._forget(header.stack, header.component)
+                log.info("backups are sealed now", stack=header.stack, component=header.component, count=len(old))
+            except (OSError, EnvironmentFault) as error:
+                log.warning("backups stay in the clear", component=header.component, why=_why(error))
 
     @property
     def sealed(self) -> bool:
@@ -147,7 +175,7 @@ class Copies:
         copy = target / backup_name(datetime.now(UTC))
         copy.touch(0o600)
         shutil.copyfile(state, copy)
-        for old in sorted(target.glob("*.tfstate"))[:-KEPT]:
+        for old in sorted(target.glob(f"*{BACKUP}"))[:-KEPT]:
             old.unlink()
 
 
@@ -174,7 +202,7 @@ def newest_copy(settings: TerraformSettings, stack: str, unit: TerraformUnit, *,
 
 def newest_backup(settings: TerraformSettings, unit: TerraformUnit) -> Path | None:
     """The backup in the clear that was kept last; None if there is none."""
-    return max(backups_dir(settings, unit).glob("*.tfstate"), default=None)
+    return max(backups_dir(settings, unit).glob(f"*{BACKUP}"), default=None)
 
 
 def _copies(place: Path) -> Iterator[tuple[Path, CopyHeader | None]]:

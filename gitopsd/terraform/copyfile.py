@@ -24,7 +24,7 @@ begun anew by mistake must not push out what would bring it back."""
 SUFFIX: Final = ".sealed"
 _FORMAT: Final = "gitopsd.io/state-copy/v1"
 _TIME: Final = "%Y%m%dT%H%M%S.%fZ"
-_BACKUP: Final = ".tfstate"
+BACKUP: Final = ".tfstate"
 _NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z-serial\d+\.sealed")
 _LABEL: Final = "gitopsd: copy of the Terraform state of"
 
@@ -56,13 +56,13 @@ def is_copy(name: str) -> bool:
 
 def backup_name(at: datetime) -> str:
     """The name of a backup in the clear, on a host without a key."""
-    return f"{at.astimezone(UTC):{_TIME}}{_BACKUP}"
+    return f"{at.astimezone(UTC):{_TIME}}{BACKUP}"
 
 
 def backup_time(name: str) -> datetime | None:
     """When a backup in the clear was made; None if its name does not tell."""
     try:
-        return datetime.strptime(name.removesuffix(_BACKUP), _TIME).replace(tzinfo=UTC)
+        return datetime.strptime(name.removesuffix(BACKUP), _TIME).replace(tzinfo=UTC)
     except ValueError:
         return None
 

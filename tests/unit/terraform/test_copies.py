@@ -104,7 +104,7 @@ def person(bench: Bench, keys: Path, capsys: pytest.CaptureFixture[str]) -> Pers
     return Person(bench, keys, capsys)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def logged() -> Iterator[list[Any]]:
     with structlog.testing.capture_logs() as found:
         yield found
@@ -235,12 +235,29 @@ def test_backups_in_the_clear_are_sealed_as_soon_as_there_is_a_key(host: Bench, 
     clear = {json.loads(file.read_text())["serial"]: file.read_bytes() for file in backups.iterdir()}
     bring_key(keys)
     host.terraform.plan(host.module(DATA % ("a", 3)), known=True)
-    assert not backups.exists()
-    assert serials(host) == sorted(clear)
+    assert list(backups.iterdir()) == []
+    assert not host.state_file.with_name("net.tfstate.backup").exists()
+    assert serials(host) == sorted([*clear, max(clear)]), "and Terraform's own, which is the same as the newest"
     for serial, content in clear.items():
         out = host.directory / f"out-{serial}"
         assert person.state("restore", "web", "net", "--serial", str(serial), "--out", str(out))[0] == 0
         assert out.read_bytes() == content
+
+
+def test_backups_of_components_that_are_gone_are_sealed_too(host: Bench, keys: Path, person: Person) -> None:
+    for number in (1, 2):
+        host.deploy(host.module(DATA % ("a", number), workspace="blue"))
+    bring_key(keys)
+    host.terraform.clear_out("another", ())
+    assert list((host.state_file.parent / "backups").rglob("*.tfstate")) == []
+    (copy,) = person.listed()
+    assert (copy["stack"], copy["component"], copy["stateKey"], copy["workspace"]) == ("-", "net.blue", "net", "blue")
+    assert copy["opens"]
+    out = host.directory / "out.tfstate"
+    assert person.state("restore", "-", "net.blue", "--out", str(out))[0] == 0
+    shutil.rmtree(host.state_file.parent / "net.d")
+    with pytest.raises(NeedsPerson, match=r"`gitopsd state restore - net\.blue --serial"):
+        host.terraform.plan(host.module(DATA % ("a", 2), workspace="blue"), known=True)
 
 
 def test_who_plans_beside_the_daemon_seals_nothing(host: Bench, keys: Path) -> None:
