@@ -153,8 +153,9 @@ def actuate_module(session: Session, change: Change) -> Effect:
     job.done = (*job.done, *answer.resources)
     if isinstance(answer, ModuleFailure):
         return _failed(session, change, job, answer, mark)
+    detail = "; ".join(answer.warnings)
     if job.destroy:
-        return Effect(_outcome(session, change, job, Result.DELETED), forget=True, dirty=mark)
+        return Effect(_outcome(session, change, job, Result.DELETED, detail), forget=True, dirty=mark)
     bench.learn(job.unit.component, answer.outputs)
     bench.code[job.unit.component] = job.unit, job.commit
     baseline = module_baseline(
@@ -166,7 +167,6 @@ def actuate_module(session: Session, change: Change) -> Effect:
         tracked=answer.tracked,
         at=session.now(),
     )
-    detail = "; ".join(answer.warnings)
     outcome = _outcome(session, change, job, Result.APPLIED, detail, created=change.action is Action.CREATE)
     return Effect(outcome, baseline=baseline, dirty=mark)
 

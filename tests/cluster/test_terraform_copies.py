@@ -17,7 +17,7 @@ import pytest
 from sandbox import terraform_environment
 from tests.support.modules import Shop
 from tests.support.seals import bring_key, fingerprint_of
-from tests.support.world import World, wait_until
+from tests.support.world import World, config_map, wait_until
 
 CODE = """\
 variable "token" {
@@ -135,6 +135,41 @@ def test_a_secret_of_a_state_lies_in_the_clear_in_the_state_alone_and_a_lost_sta
     assert after["input"]["value"]["size"] == "4"
     world.close()
     assert files_with(world.state_dir, canary) == local
+
+
+def test_a_copy_that_cannot_be_written_is_told_with_the_run_and_stops_nothing(shop: Shop) -> None:
+    world = shop.world
+    shop.configure(env={"TF_VAR_token": "t"})
+    bring_key(world.directory / "keys")
+    copies = world.state_dir / "terraform" / "states" / "copies"
+    world.state_dir.mkdir(mode=0o700)
+    copies.mkdir(parents=True)
+    (copies / world.stack).write_text("in the way")
+    base = {"base/settings.yaml": config_map("settings", {"a": "b"})}
+    module = shop.module("network", -10)
+    first = world.push(
+        {
+            "gitopsd.yaml": shop.stack_file(module, shop.objects("base", 0)),
+            "infra/network/main.tf": CODE % ("1", ""),
+            **base,
+        }
+    )
+    world.once()
+    world.wait_good(first)
+    assert "no copy of its state is kept" in detail(world)
+    gone = world.push({"gitopsd.yaml": shop.stack_file(shop.objects("base", 0))})
+    world.start()
+    wait_until(lambda: "approval" in world.holds(), "somebody has to allow it")
+    world.gitopsd("approve", world.stack)
+    world.wait_good(gone)
+    assert shop.resources() == {}
+    assert "no copy of its state is kept" in detail(world)
+
+
+def detail(world: World) -> str:
+    """What the newest run says of the network."""
+    outcomes = world.json("show", "last")["outcomes"]
+    return str(next(o["detail"] for o in outcomes if o["unit"] == "terraform/network"))
 
 
 def terraform(shop: Shop, place: Path, *arguments: str) -> str:
