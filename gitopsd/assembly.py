@@ -33,23 +33,28 @@ STACK_FILE = "gitopsd.yaml"
 
 
 class Clusters:
-    """The clusters of the host, connected to when they are first needed: one that is away holds up nothing else."""
+    """The clusters of the host, connected to when they are first needed: one that is away holds up nothing else. A
+    kubeconfig that has changed since is read again: its credentials were rotated, or it leads to another cluster."""
 
     def __init__(self, configs: tuple[ClusterConfig, ...]) -> None:
         self._configs = {c.name: c for c in configs}
         self._connected: dict[str, KubernetesCluster] = {}
+        self._read: dict[str, tuple[int, ...]] = {}
+        self._former: list[KubernetesCluster] = []
         self._lock = Lock()
 
     def __call__(self, name: str) -> Cluster:
         with self._lock:
+            config = self._configs.get(name)
+            if config is None:
+                remedy = "add it to `clusters` of the host's configuration"
+                raise EnvironmentFault(Problem(f"there is no cluster {name!r}", remedy=remedy))
+            mark = _mark(config.kubeconfig)
+            if name in self._connected and mark and mark != self._read[name]:
+                log.info("its kubeconfig has changed", cluster=name)
+                self._former.append(self._connected.pop(name))  # somebody may be using it at this moment
             if name not in self._connected:
-                config = self._configs.get(name)
-                if config is None:
-                    raise EnvironmentFault(
-                        Problem(
-                            f"there is no cluster {name!r}", remedy="add it to `clusters` of the host's configuration"
-                        )
-                    )
+                self._read[name] = mark
                 self._connected[name] = connect(
                     ClusterSettings(
                         name=config.name,
@@ -66,9 +71,18 @@ class Clusters:
         return {c.name: c.namespace for c in self._configs.values()}
 
     def close(self) -> None:
-        for cluster in self._connected.values():
+        for cluster in (*self._connected.values(), *self._former):
             cluster.close()
         self._connected.clear()
+
+
+def _mark(kubeconfig: Path | None) -> tuple[int, ...]:
+    """What changes when a file is replaced or written; nothing while there is none, as in the middle of a swap."""
+    try:
+        found = kubeconfig.stat() if kubeconfig else None
+    except OSError:
+        return ()
+    return (found.st_ino, found.st_mtime_ns, found.st_size) if found else ()
 
 
 def _source(config: SourceConfig, state_dir: Path) -> GitSource:

@@ -25,6 +25,7 @@ class StatusBoard:
 
     path: Path
     daemon: DaemonInfo
+    group: int | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -63,6 +64,6 @@ class StatusBoard:
         sources = [self._sources[name] for name in sorted(self._sources)]
         try:
             now = timestamp(SystemClock().now())
-            write_status(self.path, status_document(self.daemon, facts, at=now, sources=sources))
+            write_status(self.path, status_document(self.daemon, facts, at=now, sources=sources), self.group)
         except GitopsdError as error:  # what is shown must never stop what is done
             log.error("status not written", path=str(self.path), error=str(error))

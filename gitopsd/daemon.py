@@ -19,12 +19,12 @@ from gitopsd.assembly import make_pipeline, read_record
 from gitopsd.board import StatusBoard
 from gitopsd.clock import SystemClock
 from gitopsd.config.host import HostConfig
-from gitopsd.control.peers import permitted_text
+from gitopsd.control.peers import gid_of, permitted_text
 from gitopsd.control.server import ControlServer
 from gitopsd.cores import keep_no_cores
 from gitopsd.model.audit import AuditEvent
 from gitopsd.model.errors import EnvironmentFault
-from gitopsd.model.memory import StackState
+from gitopsd.model.memory import HoldReason, StackState
 from gitopsd.model.run import RunRecord
 from gitopsd.model.status import DaemonInfo, Phase, Wanted
 from gitopsd.model.times import timestamp
@@ -125,7 +125,7 @@ class App:
                 log.warning("record", notice=notice)
             pipeline = stack.enter_context(make_pipeline(self.config, record))
             info = DaemonInfo(True, os.getpid(), __version__, timestamp(self.clock.now()))
-            board = StatusBoard(self.config.runtime_dir / "status.json", info)
+            board = StatusBoard(self.config.runtime_dir / "status.json", info, gid_of(self.config.socket_group))
             stack.callback(board.close)
             record.audit(
                 [AuditEvent(DAEMON, "start", detail=f"gitopsd {__version__} as instance {self.config.instance}")]
@@ -251,11 +251,14 @@ class Actors:
 
     def poll(self, desk: Desk) -> str:
         """Look at a source and tell its stacks; why it could not be read, "" if it could."""
+        return self._poll(desk).trouble
+
+    def _poll(self, desk: Desk) -> Fetched:
         fetched = self._host.look(desk)
         for stack in fetched.stacks:
             self._desks[stack] = desk
             self.of(stack, desk.name).fetched(fetched.head, fetched.trouble)
-        return fetched.trouble
+        return fetched
 
     def of(self, stack: str, source: str) -> Actor:
         with self._lock:
@@ -299,8 +302,12 @@ class Actors:
 
     def looked(self, stack: str, number: int) -> str | None:
         actor = self._actors.get(stack)
-        if actor is None or not actor.looked(number):
+        if actor is None:
             return None
+        if not actor.looked(number):
+            state = self._host.record.state(stack) if actor.began(number) and actor.worker.facts.current else None
+            asked = state.memory.held(HoldReason.APPROVAL) if state else None
+            return f"{Phase.RUNNING.value}: {asked.detail}" if asked else None  # only a person can end that look
         shown = stack_status(actor.worker.facts.snapshot())
         return "" if shown["phase"] == Phase.SYNCED.value else f"{shown['phase']}: {shown['message']}"
 
@@ -308,9 +315,12 @@ class Actors:
         actor = self._actors.get(stack)
         return actor.worker.people.outcomes.get(order) if actor else None
 
-    def fetch(self, stack: str) -> str:
+    def fetch(self, stack: str) -> tuple[str, str]:
         desk = self._desks.get(stack)
-        return self.poll(desk) if desk else "its source was not read yet"
+        if desk is None:
+            return "", "its source was not read yet"
+        fetched = self._poll(desk)
+        return fetched.head or "", fetched.trouble
 
     def stop(self) -> None:
         for actor in self._actors.values():

@@ -24,7 +24,7 @@ def is_permitted(uid: int, gid: int, group: str) -> bool:
     by the list of its members."""
     if uid in {0, os.geteuid()}:
         return True
-    wanted = _gid(group)
+    wanted = gid_of(group)
     return wanted is not None and (gid == wanted or wanted in _groups(uid))
 
 
@@ -40,8 +40,8 @@ def name_of(uid: int) -> str:
         return f"uid {uid}"
 
 
-def _gid(group: str) -> int | None:
-    """None also for a group that the host does not know: nobody is in it."""
+def gid_of(group: str) -> int | None:
+    """The number of a group; None also for a group that the host does not know: nobody is in it."""
     try:
         return grp.getgrnam(group).gr_gid if group else None
     except KeyError:

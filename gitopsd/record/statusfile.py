@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -14,9 +15,10 @@ from gitopsd.model.errors import EnvironmentFault, Problem
 _writing = threading.Lock()  # writers share one temporary name, so that a crash leaves at most one file behind
 
 
-def write_status(path: Path, document: Mapping[str, Any]) -> None:
-    """Replace the file in one step: a reader sees the old document or the new one, never a part. Mode 0640.
-    Raises EnvironmentFault when it cannot be written."""
+def write_status(path: Path, document: Mapping[str, Any], group: int | None = None) -> None:
+    """Replace the file in one step: a reader sees the old document or the new one, never a part. Mode 0640, for the
+    members of `group` (a gid; None for that of the process) to read. Raises EnvironmentFault when it cannot be
+    written."""
     import orjson  # quick to write with, but slow to import for those who only read
 
     data = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
@@ -24,6 +26,9 @@ def write_status(path: Path, document: Mapping[str, Any]) -> None:
     try:
         with _writing:
             with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640), "wb") as file:
+                if group is not None:
+                    with contextlib.suppress(PermissionError):  # not a group of ours: its members may not read
+                        os.fchown(file.fileno(), -1, group)
                 os.fchmod(file.fileno(), 0o640)
                 file.write(data)
             os.replace(temporary, path)

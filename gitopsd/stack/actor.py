@@ -77,6 +77,11 @@ class Actor(Thread):
         with self._inbox:
             return self._ended >= number
 
+    def began(self, number: int) -> bool:
+        """Whether the look of this number goes on, or is over."""
+        with self._inbox:
+            return self._begun >= number
+
     def stop(self) -> None:
         """End at the next safe point."""
         with self._inbox:

@@ -56,8 +56,8 @@ class Stacks(Protocol):
     def outcome(self, stack: str, order: int) -> tuple[bool, str] | None:
         """What came of an order that can go wrong when it is carried out; None while it was not."""
 
-    def fetch(self, stack: str) -> str:
-        """Ask its source for the newest commit; why that could not be done, "" if it was."""
+    def fetch(self, stack: str) -> tuple[str, str]:
+        """Ask its source for the newest commit: that, and why it could not be done, "" if it was."""
 
 
 class Reception:
@@ -177,8 +177,12 @@ class Reception:
 
     def _unlock(self, peer: Peer, request: Request) -> Answer:
         component, lock = request.text("component").removeprefix("terraform/"), request.text("lock")
-        if not component:
-            raise Refused("name the Terraform component whose state is locked")
+        state = self._state(request.stack)
+        known = {m.component for m in state.memory.modules}
+        known |= {unit.name for unit in self.record.baselines(request.stack) if unit.is_terraform}
+        if component not in known:
+            there = f"these have a state: {', '.join(sorted(known))}" if known else "none of it has a state yet"
+            raise Refused(f"{request.stack} has no Terraform component {component!r}; {there}")
         return self._take(
             peer, request, Order(OrderKind.UNLOCK, peer.name, self._now(), request.why, component, head=lock)
         )
@@ -303,11 +307,10 @@ class Reception:
     # ------------------------------------------------------------ looking now
 
     def _sync(self, peer: Peer, request: Request) -> Answer:
-        trouble = self.stacks.fetch(request.stack)
+        head, trouble = self.stacks.fetch(request.stack)
         number = self.stacks.nudge(request.stack)
-        wanted = self.stacks.wanted(request.stack)
-        head = f" {wanted.commit[:SHORT]}" if wanted else ""
-        text = f"the source cannot be read: {trouble}" if trouble else f"{request.stack} is brought to{head or ' git'}"
+        where = head[:SHORT] or "git"
+        text = f"the source cannot be read: {trouble}" if trouble else f"{request.stack} is brought to {where}"
         self._write(peer, request, "refused" if trouble else "taken", text)
         return Answer(not trouble, text, {"stack": request.stack, "look": number})
 

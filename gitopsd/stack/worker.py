@@ -37,6 +37,8 @@ from gitopsd.stack.verdicts import Verdicts
 
 log = structlog.get_logger("gitopsd.stack")
 
+REMEDY = "push a fix, or `gitopsd retry %s` tries it once more"
+
 NEWER = "; the newest commit "
 """Where a hold's text goes on about a commit that came after what it is about."""
 
@@ -237,6 +239,8 @@ class StackWorker:
             Step.HEAL: self.drift.heal,
             Step.REPORT: partial(self.drift.heal, report=True),
         }
+        if decision.step is Step.DEPLOY and state.memory.quarantined(ask.digest) is None:
+            self.ledger.lift(HoldReason.QUARANTINED)  # it was about another commit
         if decision.step in steps:
             return steps[decision.step](ask)
         if decision.hold is not HoldReason.APPROVAL:  # what a heal asks stays open: drift goes on
@@ -252,7 +256,8 @@ class StackWorker:
         bad = memory.quarantined(ask.digest)
         if reason is HoldReason.QUARANTINED:
             why = f"{bad.unit}: {bad.reason}" if bad and bad.unit else bad.reason if bad else ""
-            return f"commit {ask.commit[:12]} asks what failed in run {bad.run if bad else ''}: {why}; push a fix"
+            run = bad.run if bad else ""
+            return f"commit {ask.commit[:12]} asks what failed in run {run}: {why}; {REMEDY % self.name}"
         old = memory.held(reason)
         text = old.detail if old else "the run failed and `onFailure: hold` leaves it as it is; push a fix"
         text = text.partition(NEWER)[0]
@@ -317,7 +322,7 @@ class StackWorker:
             return self._cannot_roll_back(ask, f"the good revision cannot be rendered any more: {error}")
         ended = self._run(RunKind.ROLLBACK, target or ask, planned, undoes=undoes)
         if ended.approvals and ended.run.verdict is Verdict.HELD and ended.interrupt is None:
-            return self._rollback_asks(ask, ended.approvals)
+            return self._rollback_asks(ask, target or ask, ended.approvals)
         self._answers_are_used(ended)
         if ended.run.verdict is Verdict.GOOD:
             self.tracked.note_unwanted(planned.desired.units)
@@ -340,9 +345,9 @@ class StackWorker:
         if before != self._keys_then and memory.attempting is None:
             self.ledger.record.save_memory(remember.rolling_back_again(memory, self.ledger.now()))
 
-    def _rollback_asks(self, ask: Ask, missing: Sequence[Approval]) -> Next:
-        """Everything is back but for what a person has to allow. A no leaves it as it is."""
-        self.approvals.ask(missing, commit=ask.commit, desired=ask.digest, timeout=None)
+    def _rollback_asks(self, ask: Ask, target: Ask, missing: Sequence[Approval]) -> Next:
+        """Everything is back at the target but for what a person has to allow. A no leaves it as it is."""
+        self.approvals.ask(missing, commit=target.commit, desired=ask.digest, timeout=None)
         refusal = self.approvals.refusal(missing)
         if refusal:
             self.approvals.close()

@@ -109,11 +109,12 @@ RULES: tuple[Rule, ...] = (
             r"^(cycle:|error in function call|call to unknown function|duplicate |instance cannot be destroyed)",
         ),
     ),
+    # A mirror may be filled later: it does not know that there is no such provider, as a registry does.
+    Rule(Trouble.DOWNLOAD, r"was not found in any of the search locations", True),
     Rule(
         Trouble.CODE,
         _any(
             r"no available releases match",
-            r"was not found in any of the search locations",
             r"registry .{0,60}does not have a provider named",
         ),
         True,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,17 +60,19 @@ def test_a_stack_is_taken_over_from_a_lost_host_and_the_old_one_has_no_effect_an
 def test_another_cluster_under_a_known_name_waits_until_it_is_accepted(
     own_cluster: Cluster, sandbox_cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
-    world = World(tmp_path / "world", sandbox_cluster, f"s{uuid.uuid4().hex[:8]}")
+    kubeconfig = tmp_path / "kubeconfig"
+    shutil.copy(sandbox_cluster.kubeconfig, kubeconfig)
+    world = World(tmp_path / "world", sandbox_cluster, f"s{uuid.uuid4().hex[:8]}", kubeconfig=kubeconfig)
     try:
-        daemon = world.start()
+        world.start()
         commit = world.push(two_waves(world, namespace, "one", GOOD))
         world.wait_good(commit)
-        world.kill(daemon)
-        world.cluster, world.kubeconfig = own_cluster, own_cluster.kubeconfig
-        world.configure()
         own_cluster.kubectl("create", "namespace", namespace)
+        world.cluster = own_cluster
         mark = world.mark()
-        world.start()
+        shutil.copy(own_cluster.kubeconfig, kubeconfig.with_suffix(".new"))
+        os.replace(kubeconfig.with_suffix(".new"), kubeconfig)  # under the running daemon
+        world.gitopsd("sync", world.stack)
         wait_until(lambda: world.holds() == {"cluster"}, "it waits")
         (hold,) = world.status()["holds"]
         assert "gitopsd accept-cluster default" in hold["detail"]

@@ -175,8 +175,8 @@ class OneStack:
     def outcome(self, _stack: str, order: int) -> tuple[bool, str] | None:
         return self._world.worker.people.outcomes.get(order)
 
-    def fetch(self, _stack: str) -> str:
-        return ""
+    def fetch(self, _stack: str) -> tuple[str, str]:
+        return self._world.source.fetch(), ""
 
 
 @dataclass(frozen=True)

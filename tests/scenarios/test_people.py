@@ -564,14 +564,10 @@ def test_a_lock_of_another_than_the_named_one_stays(world: World) -> None:
     assert took > HOUR
 
 
-def test_unlock_of_what_is_no_component_says_which_there_are(world: World) -> None:
+def test_unlock_of_what_is_no_component_is_refused_with_those_there_are(world: World) -> None:
     world.deliver(shop())
-    answer = world.say("unlock", component="app")
-    world.settle()
-    assert outcome(world, answer.data["order"]) == {
-        "ok": False,
-        "text": "there is no Terraform component 'app'; there is network",
-    }
+    told = refused(world, "unlock", component="app")
+    assert told == "shop has no Terraform component 'app'; these have a state: network"
     assert world.sqlite.orders("shop") == ()
 
 
