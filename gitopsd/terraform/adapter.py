@@ -179,10 +179,10 @@ class RealTerraform:
             return ()
         try:
             if ready.place.errored.is_file():
-                state = ready.place.errored.read_text()
-            elif state is None:
-                state = self._pulled(ready)
-            self._copies.after(ready.stack, ready.unit, state.encode(), hosted=ready.hosted)
+                content = ready.place.errored.read_bytes()
+            else:
+                content = (self._pulled(ready) if state is None else state).encode()
+            self._copies.after(ready.stack, ready.unit, content, hosted=ready.hosted)
         except (GitopsdError, OSError) as error:
             if self._runner.closed:  # the next process does it
                 return ()

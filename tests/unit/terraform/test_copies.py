@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from gitopsd.terraform.copyfile import CopyHeader, read_header
 from gitopsd.terraform_host import sealing_key
 from tests.support.seals import bring_key, fingerprint_of, take_key
 from tests.unit.terraform.bench import Bench
+from tests.unit.terraform.test_faults import StateServer
 
 MARKER = "marker-of-a-secret"
 DATA = 'resource "terraform_data" "%s" {\n  input = %s\n}\n'
@@ -168,6 +170,25 @@ def test_half_an_apply_is_copied_too(sealing: Bench, person: Person) -> None:
     out = sealing.directory / "out.tfstate"
     assert person.state("restore", "web", "net", "--out", str(out))[0] == 0
     assert {r["name"] for r in json.loads(out.read_text())["resources"]} == {"a", "fails"}
+
+
+def test_a_state_that_the_backend_did_not_take_is_copied_as_it_would_have_been(sealing: Bench, person: Person) -> None:
+    with StateServer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            sealing.deploy(sealing.module(server.block + DATA % ("a", 1)))
+            module = sealing.module(server.block + DATA % ("a", 1) + DATA % ("b", 2))
+            plan = sealing.terraform.plan(module)
+            server.refuses_states = True
+            failed = sealing.apply(module, plan)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert isinstance(failed, ModuleFailure)
+    out = sealing.directory / "out.tfstate"
+    assert person.state("restore", "web", "net", "--out", str(out))[0] == 0
+    assert out.read_bytes() == (sealing.work / "errored.tfstate").read_bytes()
 
 
 def test_the_newest_ten_stay_and_what_did_not_change_is_not_copied(sealing: Bench) -> None:
