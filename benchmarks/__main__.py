@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import figures, terraform
+from benchmarks import figures, sealed, terraform
 from benchmarks.report import table
 from sandbox import Cluster
 
@@ -33,7 +33,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def measure(sizes: list[int], *, quick: bool, modules: bool) -> dict[str, Any]:
+def measure(sizes: list[int], *, quick: bool, modules: bool, secrets: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "schema": "gitopsd.io/benchmarks/v1",
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -51,6 +51,8 @@ def measure(sizes: list[int], *, quick: bool, modules: bool) -> dict[str, Any]:
                 found["sizes"][str(count)] = {"cold": apply, **pushed, "status": shown, "memory": rss}
             if modules:
                 found["terraform"] = terraform.measure(root / "terraform", cluster, quick=quick)
+            if secrets:
+                found["sealed"] = sealed.measure(root / "sealed-secrets", cluster, quick=quick)
     return found
 
 
@@ -60,8 +62,14 @@ def main() -> None:
     parser.add_argument("--sizes", default="100,1000", help="numbers of objects, separated by commas; '' for none")
     parser.add_argument("--quick", action="store_true", help="few repeats: to see that it works, not to compare")
     parser.add_argument("--terraform", action="store_true", help="also what Terraform modules cost")
+    parser.add_argument("--sealed", action="store_true", help="also what sealed secrets cost")
     given = parser.parse_args()
-    found = measure([int(size) for size in given.sizes.split(",") if size], quick=given.quick, modules=given.terraform)
+    found = measure(
+        [int(size) for size in given.sizes.split(",") if size],
+        quick=given.quick,
+        modules=given.terraform,
+        secrets=given.sealed,
+    )
     if given.json:
         given.json.write_text(json.dumps(found, indent=2) + "\n")
     print(table(found))

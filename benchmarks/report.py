@@ -27,7 +27,29 @@ def table(found: dict[str, Any]) -> str:
         figures = found["terraform"]
         lines += ["", f"**{figures['program']}, {figures['resources']} resources**", "", *_HEAD]
         lines += [f"| {' | '.join(row)} |" for row in _modules(figures)]
+    if "sealed" in found:
+        figures = found["sealed"]
+        lines += ["", f"**{figures['secrets']} sealed secrets, 4096 bit**", "", *_SEALED]
+        lines += [f"| {' | '.join(row)} |" for row in _secrets(figures)]
     return "\n".join(lines)
+
+
+_SEALED = ("| story | opened | writes | wall | CPU | bare RSA and AES |", "|---|---|---|---|---|---|")
+
+
+def _secrets(figures: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    stories = {
+        "first": "first deploy",
+        "other": "a commit about something else",
+        "rotation": "all resealed for a new key",
+    }
+    for key, name in stories.items():
+        story, bare = figures[key], figures["bare"].get(key)
+        spans = f"{story['good']['median']:g} ms", f"{story['cpu']['median']:g} ms"
+        yield name, str(story["opened"]), str(story["writes"]), *spans, f"{bare['median']:g} ms" if bare else "0"
+    story = figures["restart"]
+    spans = f"{story['rest']['median']:g} ms", f"{story['cpu']['median']:g} ms"
+    yield "restart, to the end of the first sweep", str(story["opened"]), "0", *spans, "0"
 
 
 def _rows(figures: dict[str, Any]) -> Iterator[Row]:
