@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import orjson
+import structlog
 
 from gitopsd.config.host import HostConfig
 from gitopsd.config.terraform import TerraformConfig
@@ -17,6 +18,8 @@ from gitopsd.sealing.envelope import seal
 from gitopsd.sealing.keyring import Keyring
 from gitopsd.sealing.mackey import MacKey
 from gitopsd.terraform import KubeBackend, RealTerraform, SealingKey, TerraformSettings, open_terraform
+
+log = structlog.get_logger("gitopsd.daemon")
 
 DIGEST_KEY = "digest.key"
 """Keys the digests of sensitive outputs: a lost one makes them differ, so that what uses them is compared again."""
@@ -87,7 +90,11 @@ def _digest_key(config: HostConfig) -> bytes:
     one has no other place than the state directory."""
     if not config.key_dir.is_dir():
         return _own_key(config.state_dir / DIGEST_KEY)
-    return bytes.fromhex(MacKey(config.key_dir).mac(b"outputs of Terraform").partition(":")[2])
+    try:
+        return bytes.fromhex(MacKey(config.key_dir).mac(b"outputs of Terraform").partition(":")[2])
+    except EnvironmentFault as fault:  # such as a mounted Secret without one: who runs no Terraform needs none
+        log.warning("digests of Terraform's outputs are keyed in the state directory", why=str(fault))
+        return _own_key(config.state_dir / DIGEST_KEY)
 
 
 def _own_key(path: Path) -> bytes:
