@@ -121,13 +121,13 @@ def test_a_provider_that_the_registry_does_not_answer_for_is_the_environments(be
         bench.terraform.plan(bench.module('resource "random_pet" "a" {\n}\n'))
 
 
-def test_a_provider_that_does_not_exist_is_the_commits(bench: Bench) -> None:
+def test_a_provider_that_the_mirror_has_not_yet_is_no_fault_of_the_commit(bench: Bench) -> None:
     config, mirror = bench.directory / "terraformrc", bench.directory / "mirror"
     mirror.mkdir()
     config.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n')
     bench.changes["cli_config"] = config
     bench.restart()
-    with pytest.raises(CommitError, match=r"hashicorp/random"):
+    with pytest.raises(EnvironmentFault, match=r"hashicorp/random"):
         bench.terraform.plan(bench.module('resource "random_pet" "a" {\n}\n'))
 
 
