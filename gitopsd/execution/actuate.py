@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from gitopsd.execution.contents import content
+from gitopsd.execution.freeing import Freed, free
 from gitopsd.execution.modules import actuate_module
 from gitopsd.execution.session import Session
-from gitopsd.kinds.marks import PART_OF_LABEL, TRACKING_ANNOTATION, is_ours
+from gitopsd.kinds.marks import (
+    PART_OF_LABEL,
+    SEALED_SECRETS,
+    TRACKING_ANNOTATION,
+    is_ours,
+    sealed_secret_of,
+    sealed_secret_text,
+)
 from gitopsd.model.errors import EnvironmentFault, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, Accepted, Deletion, LiveObject, Rejection, RejectionKind
@@ -56,7 +65,10 @@ def former_values(session: Session, change: Change) -> Dirty | None:
     if isinstance(live, Absence):
         return None
     kept = None if unit.id.kind == "Secret" else _restrict(live.body, unit.manifest)
-    return Dirty(change.unit, session.run, change.action, change.order, change.component, uid=live.uid, before=kept)
+    reference = sealed_secret_of(live)
+    owner = "" if reference is None else sealed_secret_text(change.unit, reference)
+    mark = Dirty(change.unit, session.run, change.action, change.order, change.component, uid=live.uid, before=kept)
+    return replace(mark, owner=owner)
 
 
 def _restrict(live: Any, wanted: Any) -> Any:
@@ -70,20 +82,34 @@ def _apply(session: Session, change: Change) -> Effect:
     unit = session.units[change.unit]
     cluster = session.cluster(change.unit)
     made_before = change.unit in session.unanswered and _made_by_lost_try(session, change)
-    answer = cluster.apply(change.unit, _manifest(session, unit))
+    manifest = _manifest(session, unit)
+    answer = cluster.apply(change.unit, manifest)
     if isinstance(answer, Rejection) and answer.kind is RejectionKind.WEDGED:
         answer = _unwedge(session, unit)
     if isinstance(answer, Rejection):
         return _refused(session, change, answer)
-    live, created = answer.live, answer.created or made_before
-    detail = "; ".join(answer.warnings)
+    freed = free(session, unit, manifest, answer.live) if SEALED_SECRETS in unit.adopt else Freed(answer.live)
+    live, created = freed.live, answer.created or made_before
+    if freed.refused is not None:
+        return _half_taken(session, change, live, freed.refused)
+    base = Baseline.of(live, component=change.component, order=change.order, digest=unit.digest, at=session.now())
     return Effect(
-        session.outcome(change, Result.APPLIED, detail, live, created),
-        baseline=Baseline.of(
-            live, component=change.component, order=change.order, digest=unit.digest, at=session.now()
-        ),
+        session.outcome(change, Result.APPLIED, "; ".join((*_adopted(freed), *answer.warnings)), live, created),
+        baseline=base,
         dirty=session.dirty(change, created=created, uid=live.uid),
+        freed=str(freed.reference.get("uid", "")) if freed.reference else "",
     )
+
+
+def _adopted(freed: Freed) -> tuple[str, ...]:
+    reference = freed.reference
+    return () if reference is None else (f"adopted from {sealed_secret_text(freed.live.id, reference)}",)
+
+
+def _half_taken(session: Session, change: Change, live: LiveObject, answer: Rejection) -> Effect:
+    """Applied, but its owner cannot be taken off: a rollback has to give it back."""
+    refused = _refused(session, change, answer, live)
+    return replace(refused, dirty=session.dirty(change, created=False, uid=live.uid))
 
 
 def _refused(session: Session, change: Change, answer: Rejection, live: LiveObject | None = None) -> Effect:
@@ -270,6 +296,8 @@ def _release(session: Session, change: Change) -> Effect:
             session.leave(change.unit, detail)
     if isinstance(answer, Rejection):
         return _refused(session, change, answer, live)
+    if known is not None and known.owner and sealed_secret_of(live) is None:
+        detail = f"{detail}; {known.owner} does not own it any more"
     released = session.dirty(change, created=False, uid=live.uid)
     return Effect(session.outcome(change, Result.KEPT, detail, live), forget=True, dirty=released)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import structlog
@@ -217,8 +217,12 @@ class Session:
         self.record.intend(self.spec.name, intents)
 
     def conclude(self, changes: Sequence[Change], effects: Sequence[Effect]) -> None:
-        """Store the outcomes of changes that were tried, with their audit events, in one transaction."""
-        events = [self.event(change, effect.outcome) for change, effect in zip(changes, effects, strict=True)]
+        """Store the outcomes of changes that were tried, with their audit events, in one transaction. What was taken
+        away from an owner keeps its uid: there the audit names the owner's."""
+        events = []
+        for change, effect in zip(changes, effects, strict=True):
+            event = self.event(change, effect.outcome)
+            events.append(replace(event, before=effect.freed) if effect.freed else event)
         self.record.conclude(self.spec.name, self.run, effects, events)
 
     def event(self, change: Change, outcome: Outcome) -> AuditEvent:

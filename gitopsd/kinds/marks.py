@@ -38,6 +38,8 @@ FLUX_GROUPS = (("kustomize.toolkit.fluxcd.io", "Kustomization"), ("helm.toolkit.
 HELM_RELEASE_ANNOTATION = "meta.helm.sh/release-name"
 HELM_NAMESPACE_ANNOTATION = "meta.helm.sh/release-namespace"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+SEALED_SECRETS = "sealed-secrets"
+SEALED_SECRETS_GROUP = "bitnami.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,23 @@ def owner_of(live: LiveObject, applyset: str) -> Owner | None:
     return _controller(live) or _argocd(live) or _flux(live) or _helm(live) or _foreign_applyset(live, applyset)
 
 
+def sealed_secret_of(live: LiveObject) -> Mapping[str, Any] | None:
+    """The ownerReference of the SealedSecret out of which the sealed-secrets controller keeps making an object. While
+    it is there, the garbage collector takes the object as soon as that SealedSecret is gone, whoever else marked it."""
+    return next(filter(_is_sealed_secret, filter(_controls, live.owner_references)), None)
+
+
+def sealed_secret_owner(live: LiveObject) -> Owner | None:
+    """The same as an owner."""
+    reference = sealed_secret_of(live)
+    return None if reference is None else Owner(SEALED_SECRETS, sealed_secret_text(live.id, reference))
+
+
+def sealed_secret_text(unit: UnitId, reference: Mapping[str, Any]) -> str:
+    """A SealedSecret as people are told of it; it is in the namespace of what it owns."""
+    return f"SealedSecret {unit.namespace}/{reference.get('name', '')}"
+
+
 def _self_reference(unit: UnitId) -> str:
     return f"{unit.group}/{unit.kind}:{unit.namespace}/{unit.name}"
 
@@ -117,13 +136,21 @@ def _tracked_by(live: LiveObject, annotation: str) -> str:
     return name if reference == _self_reference(live.id) else ""
 
 
+def _controls(reference: Mapping[str, Any]) -> bool:
+    return bool(reference.get("controller"))
+
+
+def _is_sealed_secret(reference: Mapping[str, Any]) -> bool:
+    group = str(reference.get("apiVersion", "")).partition("/")[0]
+    return (group, reference.get("kind")) == (SEALED_SECRETS_GROUP, "SealedSecret")
+
+
 def _controller(live: LiveObject) -> Owner | None:
-    for reference in live.owner_references:
-        if reference.get("controller"):
-            kind, name = reference.get("kind", ""), reference.get("name", "")
-            group = str(reference.get("apiVersion", "")).partition("/")[0]
-            sealed = kind == "SealedSecret" and group == "bitnami.com"
-            return Owner("sealed-secrets" if sealed else "controller", f"{kind} {name}")
+    """There is at most one controller: the API server sees to that."""
+    for reference in filter(_controls, live.owner_references):
+        return sealed_secret_owner(live) or Owner(
+            "controller", f"{reference.get('kind', '')} {reference.get('name', '')}"
+        )
     return None
 
 

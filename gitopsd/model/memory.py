@@ -229,7 +229,8 @@ class Dirty:
     """A unit that was touched and not yet found good by a gate.
 
     `created` and `uid` say whether (and as what) a run since the last good one made it: only that may be removed
-    by a rollback. `before` holds the former values of an adopted object's fields that we changed, if they may be kept.
+    by a rollback. `before` holds the former values of an adopted object's fields that we changed, if they may be kept,
+    and `owner` what its adoption takes it away from for good ("" for nothing): a rollback does not put that back.
     `resources` are the addresses that such runs created in a Terraform module, `revision` the commit whose code did.
     """
 
@@ -243,6 +244,7 @@ class Dirty:
     before: Manifest | None = None
     resources: tuple[str, ...] = ()
     revision: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -274,12 +274,14 @@ class Effect:
     """Everything that one outcome changes in the record, in one transaction.
 
     `baseline` replaces the unit's; `forget` removes it (the unit is gone or no longer ours); `dirty` marks it touched.
+    `freed` is the uid of the owner that the object was taken away from, if it was.
     """
 
     outcome: Outcome
     baseline: Baseline | None = None
     forget: bool = False
     dirty: Dirty | None = None
+    freed: str = ""
 
 
 class Record(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 from gitopsd.kinds.diff import diff
 from gitopsd.kinds.fields import overridden, owns_all
 from gitopsd.kinds.jobs import job_state
-from gitopsd.kinds.marks import Owner, is_ours, owner_of
+from gitopsd.kinds.marks import SEALED_SECRETS, Owner, is_ours, owner_of, sealed_secret_owner
 from gitopsd.kinds.options import RECREATE
 from gitopsd.model.errors import Problem
 from gitopsd.model.ids import UnitId
@@ -23,7 +23,7 @@ from gitopsd.planning.findings import SHAPE, Finding
 from gitopsd.planning.podcheck import PodAnswer, judge_pod
 from gitopsd.planning.select import Candidate
 
-ADOPTABLE = frozenset({"argocd", "flux", "helm", "sealed-secrets"})
+ADOPTABLE = frozenset({"argocd", "flux", "helm", SEALED_SECRETS})
 """Deployers that a component may name under `adopt`."""
 
 
@@ -94,7 +94,9 @@ def _standing(unit: KubernetesUnit, live: LiveObject | None, view: View) -> _Sta
         return _Standing(ours=True)
     applyset = view.applysets[unit.id.cluster]
     if is_ours(live, view.spec.name, applyset):
-        return _Standing(ours=True, marked=True)
+        # Ended between marking it and taking its owner off, or the controller took it back: it is not safe yet.
+        holder = sealed_secret_owner(live)
+        return _Standing(ours=True, marked=True) if holder is None else _somebodys(unit, holder)
     owner = owner_of(live, applyset)
     if owner is not None and owner.kind == "gitopsd" and unit.id in view.handed:
         return _Standing(ours=False, adopted_from=str(owner))
@@ -113,7 +115,9 @@ def _somebodys(unit: KubernetesUnit, owner: Owner) -> _Standing | Judgement:
     if owner.kind == "gitopsd":
         return _blocked(unit, text, "it can be taken over once that stack has released it")
     remedy = "take it out of git, or have its owner give it up"
-    if owner.kind in ADOPTABLE:
+    if owner.kind == SEALED_SECRETS:
+        remedy = f"to take it over from that controller, add `adopt: [{owner.kind}]` to component {unit.component}"
+    elif owner.kind in ADOPTABLE:
         remedy = f"to take it over, add `adopt: [{owner.kind}]` to component {unit.component}, or delete it there"
     return Judgement(foreign=(_problem(unit, text, remedy),))
 

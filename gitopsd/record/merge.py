@@ -16,8 +16,8 @@ def touched(former: Dirty | None, now: Dirty) -> Dirty:
     """A dirty unit after one more touch.
 
     A rollback undoes everything since the last good run, so what the first touch knew outlives the later ones: that we
-    made the object, as which uid, and what an adopted object held before. The uid changes only when we made the object
-    anew; one that somebody else made in between is not ours to remove.
+    made the object, as which uid, and what an adopted object held before and whose it was. The uid changes only when we
+    made the object anew; one that somebody else made in between is not ours to remove.
     """
     if former is None:
         return now
@@ -28,6 +28,7 @@ def touched(former: Dirty | None, now: Dirty) -> Dirty:
         before=now.before if former.before is None else former.before,
         resources=tuple(sorted({*former.resources, *now.resources})),
         revision=now.revision or former.revision,
+        owner=now.owner or former.owner,
     )
 
 

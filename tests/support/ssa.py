@@ -208,18 +208,37 @@ def _paths(tree: Mapping[str, Any], path: Path) -> Iterator[Path]:
 
 
 def json_patched(body: Body, operations: Sequence[Mapping[str, Any]]) -> Body | None:
-    """`body` after an RFC 6902 patch of test, add, replace and remove on maps; None if a test does not hold."""
+    """`body` after an RFC 6902 patch of test, add, replace and remove; None if a test does not hold."""
     result: Body = copy.deepcopy(body)
     for operation in operations:
-        *above, last = [s.replace("~1", "/").replace("~0", "~") for s in str(operation["path"]).split("/")[1:]]
-        parent: Any = result
-        for step in above:
-            parent = parent[step]
+        steps = [s.replace("~1", "/").replace("~0", "~") for s in str(operation["path"]).split("/")[1:]]
+        parent, last = _place(result, steps)
         if operation["op"] == "test":
-            if parent.get(last) != operation["value"]:
+            if _found(parent, last) != operation["value"]:
                 return None
         elif operation["op"] == "remove":
             del parent[last]
         else:
             parent[last] = copy.deepcopy(operation["value"])
+    _drop_empty_lists(result)
     return result
+
+
+def _place(body: Body, steps: Sequence[str]) -> tuple[Any, Any]:
+    """What holds the place that a pointer names, and the key or number of it in there."""
+    parent: Any = body
+    for step in steps[:-1]:
+        parent = _found(parent, int(step) if isinstance(parent, list) else step)
+    return parent, int(steps[-1]) if isinstance(parent, list) else steps[-1]
+
+
+def _found(parent: Any, key: Any) -> Any:
+    if isinstance(parent, list):
+        return parent[key] if key < len(parent) else None
+    return parent.get(key) if isinstance(parent, Mapping) else None
+
+
+def _drop_empty_lists(body: Body) -> None:
+    """The server stores no empty list of owners."""
+    if not body["metadata"].get("ownerReferences", True):
+        del body["metadata"]["ownerReferences"]

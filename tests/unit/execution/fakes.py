@@ -26,6 +26,7 @@ from gitopsd.model.live import (
     Health,
     LiveObject,
     Rejection,
+    RejectionKind,
     Resource,
     Workload,
 )
@@ -40,6 +41,7 @@ from gitopsd.sealing.vault import KeyVault
 from tests.support.memory_cache import MemoryCache
 from tests.support.memory_source import MemorySource
 from tests.support.simterraform import NoTerraform
+from tests.support.ssa import json_patched
 from tests.unit.planning.samples import APPLYSETS, live_object, merged
 
 EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
@@ -131,6 +133,7 @@ class FakeCluster:
     sent: dict[UnitId, Manifest] = field(default_factory=dict)
     patches: list[Sequence[Mapping[str, Any]]] = field(default_factory=list)
     on_delete: Callable[[UnitId], None] = lambda _: None
+    on_patch: Callable[[UnitId], None] = lambda _: None
     lock: Lock = field(default_factory=Lock)
     made: int = 0
     owned: dict[UnitId, Workload | Absence] = field(default_factory=dict)
@@ -168,7 +171,15 @@ class FakeCluster:
     def patch(self, unit: UnitId, operations: Sequence[Mapping[str, Any]]) -> LiveObject | Absence | Rejection:
         self._note("patch", unit)
         self.patches.append(operations)
-        return self.objects.get(unit, Absence.GONE)
+        self.on_patch(unit)
+        there = self.objects.get(unit)
+        if there is None:
+            return Absence.GONE
+        body = json_patched(dict(there.body), operations)
+        if body is None:
+            return Rejection(RejectionKind.CONFLICT, "the server rejected our request", (), 422)
+        self.objects[unit] = LiveObject(unit, body)
+        return self.objects[unit]
 
     def delete(self, unit: UnitId, *, uid: str, resource_version: str) -> Deletion:
         self._note("delete", unit)

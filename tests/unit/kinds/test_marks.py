@@ -119,7 +119,10 @@ def _controlled(kind: str, api: str, **more: Any) -> dict[str, Any]:
             Owner("helm", "release web/db"),
         ),
         (config_map({"app.kubernetes.io/managed-by": "Helm"}), None),
-        (config_map(**_controlled("SealedSecret", "bitnami.com/v1alpha1")), Owner("sealed-secrets", "SealedSecret n")),
+        (
+            config_map(**_controlled("SealedSecret", "bitnami.com/v1alpha1")),
+            Owner("sealed-secrets", "SealedSecret web/n"),
+        ),
         (config_map(**_controlled("SealedSecret", "other.example/v1")), Owner("controller", "SealedSecret n")),
         (config_map(**_controlled("Certificate", "cert-manager.io/v1")), Owner("controller", "Certificate n")),
         (config_map(**_controlled("Database", "example.com/v1", controller=False)), None),

@@ -150,6 +150,29 @@ def test_adopt_takes_over_from_the_deployer_that_it_names_and_from_no_other() ->
     assert "adopt: [helm]" in problem(EnvironmentFault, SPEC, wanted, {UNIT.id: live})
 
 
+SEALED_SECRET: dict[str, Any] = {
+    "ownerReferences": [
+        {"apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "name": "db", "uid": "u", "controller": True}
+    ]
+}
+
+
+@pytest.mark.parametrize("marked", [False, True], ids=["not ours yet", "killed after our marks were on it"])
+def test_adoption_from_the_sealed_secrets_controller_is_not_over_before_its_reference_is_gone(marked: bool) -> None:
+    """Until then the garbage collector takes the Secret with its SealedSecret, whatever marks are on it."""
+    secret = manifest("Secret", "db", data={"password": "bmV3"})
+    adopting = desired(stack(component(adopt=("sealed-secrets",))), secret)
+    unit = only(adopting)
+    before = applied(unit) if marked else live_object(unit.id, unit.manifest)
+    live = LiveObject(unit.id, {**before.body, "metadata": {**before.metadata, **SEALED_SECRET}})
+    known = {unit.id: baseline(before, certain=False)} if marked else {}
+    found = change(plan(SPEC, adopting, {unit.id: live}, baselines=known))
+    assert (found.action, found.adopted_from) == (Action.ADOPT, "sealed-secrets (SealedSecret web/db)")
+    text = problem(EnvironmentFault, SPEC, desired(SPEC, secret), {unit.id: live}, baselines=known)
+    assert text.startswith("k8s/app/all.yaml:1: Secret/web/db: exists already and belongs to sealed-secrets")
+    assert "add `adopt: [sealed-secrets]` to component app" in text
+
+
 def test_a_unit_of_another_stack_waits_until_that_one_lets_go() -> None:
     assert "stack shop has it" in problem(EnvironmentFault, SPEC, WANTED, claims={UNIT.id: "shop"})
     live = live_object(UNIT.id, UNIT.manifest, **OTHER_STACK)
