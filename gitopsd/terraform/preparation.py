@@ -151,8 +151,8 @@ def work_dir(state_dir: Path, stack: str, component: str) -> Path:
 def state_gone(ready: Ready, settings: TerraformSettings) -> NeedsPerson:
     """What a person is told whose state is not there any more."""
     unit = ready.unit
-    abandon = f"`gitopsd abandon {ready.stack} {unit.component}` if it waits to be destroyed then"
-    anew = f"if its resources are gone, too, take the component out of git, {abandon}, and put it back"
+    abandon = f"`gitopsd abandon {ready.stack} {unit.component}`"
+    anew = f"if its resources are gone, too, {abandon} lets all of it be made anew"
     bring = "bring it back"
     what = f"workspace {unit.workspace} in the module's own backend ({ready.laid.backend})"
     if ready.hosted and settings.backend == "local":
