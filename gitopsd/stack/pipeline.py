@@ -15,7 +15,7 @@ from gitopsd.config.stackfile import load_stacks
 from gitopsd.execution.bench import Bench
 from gitopsd.execution.preflight import preflight
 from gitopsd.kinds.marks import applyset_id, parent_name
-from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson, Problem
+from gitopsd.model.errors import CommitError, EnvironmentFault, NeedsPerson, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, Catalog, LiveObject
 from gitopsd.model.memory import Baseline, Good, StackState
@@ -30,6 +30,7 @@ from gitopsd.planning.seals import raise_locked, still_sealed, with_opened
 from gitopsd.planning.select import select
 from gitopsd.render import ModuleFacts, Renderer
 from gitopsd.stack.claims import Claims, Reader
+from gitopsd.stack.handover import Handover
 from gitopsd.stack.locks import LockLook, unlock
 from gitopsd.stack.modules import Look, deploy_part, rollback_part
 from gitopsd.stack.places import placed
@@ -127,7 +128,8 @@ class Pipeline:
         self._with_room: set[str] = set()
         self._rendered: dict[str, OrderedDict[str, Desired]] = {}  # by stack
         self._rendering: defaultdict[str, Lock] = defaultdict(Lock)  # by stack: others may ask what it asks for
-        self.claims = Claims(Reader(self.specs, self.ask, self.desired), record)
+        reader = Reader(self.specs, self.ask, self.desired)
+        self.claims, self._handover = Claims(reader, record), Handover(reader, record)
 
     # ------------------------------------------------------------ from git
 
@@ -288,8 +290,9 @@ class Pipeline:
         findings = preflight(
             self.clusters(ask.spec.clusters), ask.spec, desired, candidates, applysets, waiting=part.waiting
         )
-        claims = self._claims(ask.spec.name)
-        handed = self._handed(ask, {u: s for u, s in claims.items() if u in desired.units}) if ahead else frozenset()
+        held = self._handover.held(ask.spec.name)
+        wanted = {u: stack for u, stack in held.items() if u in desired.units}
+        handed = self._handover.let_go(ask, wanted) if ahead else frozenset()
         plan = assemble(
             ask.spec,
             desired,
@@ -298,7 +301,7 @@ class Pipeline:
             baselines,
             state,
             removals_live=self._live([b.unit for b in selection.remove]),
-            claims=self._heirs(ask, selection.remove) | {u: s for u, s in claims.items() if u not in handed},
+            claims=self._handover.heirs(ask, selection.remove) | {u: s for u, s in held.items() if u not in handed},
             applysets=applysets,
             modules=part.changes,
             granted=granted,
@@ -393,40 +396,6 @@ class Pipeline:
 
     def _live(self, units: Sequence[UnitId]) -> dict[UnitId, LiveObject | Absence]:
         return {u: self.cluster(u.cluster).get(u) for u in units}
-
-    def _claims(self, stack: str) -> dict[UnitId, str]:
-        """What the other stacks of this host hold."""
-        return {
-            unit: other for other in self.record.stacks() if other != stack for unit in self.record.baselines(other)
-        }
-
-    def _handed(self, ask: Ask, claimed: Mapping[UnitId, str]) -> frozenset[UnitId]:
-        """Of units that other stacks have, those that they no longer ask for at this commit: they let go of them. A
-        stack that the commit has not gives up nothing, nor does one that cannot be rendered."""
-        there = {spec.name for spec in self.specs(ask.spec.source, ask.commit)} if claimed else set()
-        wanted: dict[str, Collection[UnitId]] = {}
-        for stack in there & set(claimed.values()):
-            try:
-                wanted[stack] = self.desired(self.ask(ask.spec.source, stack, ask.commit)).units
-            except GitopsdError as error:
-                log.warning("another stack of the commit is not asked what it wants", stack=stack, why=str(error))
-        return frozenset(u for u, stack in claimed.items() if stack in wanted and u not in wanted[stack])
-
-    def _heirs(self, ask: Ask, removed: Collection[Baseline]) -> dict[UnitId, str]:
-        """Which other stacks of the commit ask for what this one gives up: they get it as it is. A stack that cannot be
-        rendered asks for nothing; it is held itself."""
-        units = {b.unit for b in removed}
-        heirs: dict[UnitId, str] = {}
-        for spec in self.specs(ask.spec.source, ask.commit) if units else ():
-            if spec.name == ask.spec.name:
-                continue
-            try:
-                wanted = self.desired(self.ask(spec.source, spec.name, ask.commit)).units
-            except GitopsdError as error:
-                log.warning("another stack of the commit is not asked what it wants", stack=spec.name, why=str(error))
-                continue
-            heirs |= dict.fromkeys(units & wanted.keys(), spec.name)
-        return heirs
 
 
 def _equal(plan: Plan, desired: Desired, findings: Mapping[UnitId, Finding], at: str) -> tuple[Baseline, ...]:
