@@ -153,10 +153,13 @@ class World:
         assert codes is None or done.returncode in codes, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def run(self, *arguments: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, timeout: float = PATIENCE, input: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "gitopsd", *arguments]
         done = subprocess.run(
             command,
+            input=input,
             env=self.environment,
             cwd=self.directory,
             capture_output=True,
