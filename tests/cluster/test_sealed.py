@@ -19,6 +19,7 @@ import yaml
 from gitopsd.sealing.keyfiles import generate, rotate
 from sandbox import tool
 from tests.support.kubeseal import BITS, Kubeseal, secret
+from tests.support.modules import Shop
 from tests.support.world import World, config_map, deployment, wait_until
 
 DATA = {"text": b"correct horse", "empty": b"", "binary": bytes(range(256)), "newline": b"line\r\nline\n"}
@@ -230,10 +231,11 @@ def test_a_rollback_across_a_change_of_a_secret(vaulted: Vaulted, kept: bool) ->
 
 
 class Witness:
-    """Reads the command lines and the environments of every process all the time."""
+    """Reads the command lines and the environments of every process all the time. `given` are words that Terraform
+    found in its environment, `found` those that were anywhere else."""
 
     def __init__(self, *words: bytes) -> None:
-        self._words, self.found = words, set[tuple[bytes, str]]()
+        self._words, self.found, self.given = words, set[bytes](), set[bytes]()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -242,10 +244,12 @@ class Witness:
         while not self._over.is_set():
             for place in Path("/proc").glob("[0-9]*"):
                 try:
-                    seen = (place / "cmdline").read_bytes() + b"\0" + (place / "environ").read_bytes()
+                    command, environment = (place / "cmdline").read_bytes(), (place / "environ").read_bytes()
                 except OSError:  # it is gone
                     continue
-                self.found |= {(w, str(place)) for w in self._words if w in seen}
+                by = self.given if b"TF_DATA_DIR=" in environment else self.found
+                by |= {word for word in self._words if word in environment}
+                self.found |= {word for word in self._words if word in command}
 
     def end(self) -> None:
         self._over.set()
@@ -313,8 +317,62 @@ def test_the_values_are_nowhere_but_in_the_secret(vaulted: Vaulted, decoy: bytes
     tell()
     world.close()
     witness.end()
-    assert {word for word, _ in witness.found} == {decoy}
-    assert [f for f in world.directory.rglob("*") if f.is_file() and any(w in f.read_bytes() for w in words)] == []
+    assert witness.found == {decoy}
+    assert files_with(world, words) == []
     assert [text for text in told if any(word.decode() in text for word in words)] == []
     kept = world.kubectl("get", "configmap,lease,event", "-A", "-o", "json")
     assert [word for word in words if word.decode() in kept] == []
+
+
+def files_with(world: World, words: tuple[bytes, ...]) -> list[Path]:
+    """Files of everything that gitopsd and the team have, with one of these in them."""
+    return [f for f in world.directory.rglob("*") if f.is_file() and any(w in f.read_bytes() for w in words)]
+
+
+CODE = """\
+variable "password" {
+  type      = string
+  sensitive = true
+}
+resource "terraform_data" "uses" {
+  input = var.password
+}
+output "password" {
+  value     = var.password
+  sensitive = true
+}
+"""
+
+
+def test_a_sealed_variable_is_seen_by_terraform_alone(
+    vaulted: Vaulted, terraform_host: dict[str, str], decoy: bytes
+) -> None:
+    """Its own state has it; its working directory, the copies of the state and everything else have not."""
+    world, shop = vaulted.world, Shop(vaulted.world, vaulted.space, terraform_host)
+    old, new = (f"{stem}{uuid.uuid4().hex}" for stem in ("old", "new"))
+    words = (*forms(old), *forms(new))
+    told: list[str] = []
+
+    def push(value: str) -> str:
+        taken = shop.module("network", -20, varsFrom=[{"sealedSecret": "vars/db.yaml"}])
+        return world.push(
+            {
+                "gitopsd.yaml": shop.stack_file(taken),
+                "infra/network/main.tf": CODE,
+                "vars/db.yaml": vaulted.sealed("vars", {"password": value.encode()}),
+            }
+        )
+
+    witness = Witness(decoy, *words)
+    for value in (old, new):
+        commit = push(value)
+        told.append(world.gitopsd("plan", code=2))
+        world.once()
+        world.wait_good(commit)
+        assert shop.resources("network")["terraform_data.uses"]["output"]["value"] == value
+        for command in (["status"], ["history"], ["show", "last"], ["show", "last", "--plan"], ["audit", "-n", "500"]):
+            told.append(world.gitopsd(*command, code=(0, 1, 2)))
+    witness.end()
+    assert (witness.found, witness.given) == ({decoy}, {old.encode(), new.encode()})
+    assert files_with(world, words) == []
+    assert [text for text in told if any(word.decode() in text for word in words)] == []
