@@ -26,6 +26,7 @@ from gitopsd.model.plan import Action, Change
 from gitopsd.model.ports import Effect
 from gitopsd.model.run import Result, RunKind
 from gitopsd.model.units import KubernetesUnit
+from gitopsd.planning.judge import told
 from gitopsd.planning.send import manifest_to_send
 
 DELETE_PATIENCE = 30.0
@@ -114,8 +115,8 @@ def _half_taken(session: Session, change: Change, live: LiveObject, answer: Reje
 
 def _refused(session: Session, change: Change, answer: Rejection, live: LiveObject | None = None) -> Effect:
     if answer.kind in TRANSIENT:
-        raise EnvironmentFault(Problem(answer.message, unit=str(change.unit)))
-    return Effect(session.outcome(change, Result.REFUSED, answer.message, live))
+        raise EnvironmentFault(Problem(told(change.unit, answer), unit=str(change.unit)))
+    return Effect(session.outcome(change, Result.REFUSED, told(change.unit, answer), live))
 
 
 def _made_by_lost_try(session: Session, change: Change) -> bool:

@@ -23,6 +23,7 @@ from gitopsd.model.run import Result, Verdict
 from gitopsd.model.units import KubernetesUnit, Order
 from gitopsd.planning.creators import is_job
 from gitopsd.planning.graph import wave_text
+from gitopsd.planning.judge import told
 from gitopsd.planning.select import Candidate
 
 log = structlog.get_logger("gitopsd.run")
@@ -155,7 +156,7 @@ class _Executor:
         candidates = [Candidate(self.session.units[c.unit], c.reason) for c in waiting]
         refused = self.session.through_faults(lambda: self._refusals(candidates), interruptible=False)
         for unit, rejection in refused:
-            self._shortcoming(unit, rejection.message)
+            self._shortcoming(unit, told(unit, rejection))
 
     def _fill(self, layer: Layer) -> None:
         """Put outputs that are known by now into the objects of a layer: those that waited for them, and those for
@@ -183,7 +184,7 @@ class _Executor:
         refused = [(u, f.dry_run) for u, f in findings.items() if isinstance(f.dry_run, Rejection)]
         for unit, rejection in refused:
             if rejection.kind in NOT_YET:
-                raise EnvironmentFault(f"{unit}: {rejection.message}")
+                raise EnvironmentFault(f"{unit}: {told(unit, rejection)}")
         return refused
 
     # ------------------------------------------------------------ effects

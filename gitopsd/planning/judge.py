@@ -151,7 +151,7 @@ def _refused(candidate: Candidate, finding: Finding, answer: Rejection, standing
         change = _change(candidate, finding, standing, _action(standing), _written(finding))
         warning = "another writer's elements are in a list of ours and keep it from merging: the list is replaced"
         return Judgement(replace(change, warnings=(warning,)))
-    text = _told(unit, answer)
+    text = told(unit.id, answer)
     if answer.kind is RejectionKind.NAMESPACE_MISSING:
         return _blocked(unit, f"namespace {unit.id.namespace} does not exist", "create it, or add it to the stack")
     if answer.kind is RejectionKind.KIND_UNSERVED:
@@ -168,7 +168,7 @@ def _immutable(
     """Only deleting and making it anew gives what git asks: by its author's leave, and never with what is not ours."""
     unit = candidate.unit
     if not standing.ours:
-        text = f"exists already, is not this stack's, and differs in what cannot be changed: {_told(unit, answer)}"
+        text = f"exists already, is not this stack's, and differs in what cannot be changed: {told(unit.id, answer)}"
         return _mistake(
             unit, text, "write into git what is live, or delete it yourself", field=", ".join(answer.fields)
         )
@@ -179,7 +179,7 @@ def _immutable(
             return _blocked(unit, "is running with another template; it is replaced when it has finished")
     elif not unit.options.recreate:
         remedy = f'undo the change, or annotate the object {RECREATE}: "true" to have it deleted and made anew'
-        text = f"cannot be changed in place: {_told(unit, answer)}"
+        text = f"cannot be changed in place: {told(unit.id, answer)}"
         return _mistake(unit, text, remedy, field=", ".join(answer.fields))
     return Judgement(_change(candidate, finding, standing, Action.RECREATE, _written(finding)))
 
@@ -198,9 +198,9 @@ def _of_quota(answer: Rejection) -> bool:
     return answer.kind is RejectionKind.ADMISSION and "exceeded quota" in answer.message
 
 
-def _told(unit: KubernetesUnit, answer: Rejection) -> str:
-    """The server's words; not about a Secret, whose values they may quote."""
-    if _secret(unit.id):
+def told(unit: UnitId, answer: Rejection) -> str:
+    """The server's words about a unit; not about a Secret, whose values they may quote."""
+    if _secret(unit):
         return (
             f"the API server refuses it ({answer.kind.value}); its words are not shown, for they may quote the Secret"
         )
