@@ -23,6 +23,7 @@ class Ledger:
     def __init__(self, stack: str, source: str, instance: str, record: Record, clock: Clock) -> None:
         self.stack, self.source, self.instance = stack, source, instance
         self.record, self.clock = record, clock
+        self._about: dict[HoldReason, str] = {}  # the commit that a hold was last audited for
 
     @property
     def state(self) -> StackState:
@@ -63,13 +64,16 @@ class Ledger:
 
     # ------------------------------------------------------------ holds
 
-    def hold(self, reason: HoldReason, detail: str, *, until: str = "") -> None:
-        """Set a hold, unless it is set already with these words. Audited when it is new."""
+    def hold(self, reason: HoldReason, detail: str, *, until: str = "", about: str = "") -> None:
+        """Set a hold, unless it is set already with these words. Audited when it is new, and once more when it is
+        `about` another commit by now."""
         old = self.memory.held(reason)
         if old is not None and (old.detail, old.until) == (detail, until):
             return
         holds = remember.with_hold(self.memory.holds, Hold(reason, self.now(), DAEMON.name, detail, until))
-        events = [self.event("hold", result=reason.value, detail=detail)] if old is None else []
+        new = old is None or self._about.get(reason) != about
+        self._about[reason] = about
+        events = [self.event("hold", result=reason.value, revision=about, detail=detail)] if new else []
         self.ensure_known()
         self.record.set_holds(self.stack, holds, events)
         log.warning("held", stack=self.stack, reason=reason.value, detail=detail)

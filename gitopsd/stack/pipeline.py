@@ -34,6 +34,7 @@ from gitopsd.stack.handover import Handover
 from gitopsd.stack.locks import LockLook, unlock
 from gitopsd.stack.modules import Look, deploy_part, rollback_part
 from gitopsd.stack.places import placed
+from gitopsd.stack.remembered import Remembered
 
 log = structlog.get_logger("gitopsd.stack")
 
@@ -61,6 +62,13 @@ class Ask:
     commit: str
     spec: StackSpec
     digest: str
+
+
+COMMITS_KEPT = 16
+"""Commits whose stack file is not read again: every stack of the host asks for those of its source."""
+
+ASKS_KEPT = 1024
+"""What stacks ask at a commit: each of them looks at what all others ask for."""
 
 
 class Inventories(Protocol):
@@ -126,6 +134,8 @@ class Pipeline:
         self.vault = vault
         self.cluster, self._namespaces = cluster, namespaces
         self._with_room: set[str] = set()
+        self._specs: Remembered[tuple[str, str], tuple[StackSpec, ...]] = Remembered(COMMITS_KEPT)
+        self._asks: Remembered[tuple[str, str, str], Ask] = Remembered(ASKS_KEPT)
         self._rendered: dict[str, OrderedDict[str, Desired]] = {}  # by stack
         self._rendering: defaultdict[str, Lock] = defaultdict(Lock)  # by stack: others may ask what it asks for
         reader = Reader(self.specs, self.ask, self.desired)
@@ -149,6 +159,9 @@ class Pipeline:
 
     def specs(self, source: str, commit: str) -> tuple[StackSpec, ...]:
         """The stacks of a source at a commit. Raises CommitError with every mistake of the stack file."""
+        return self._specs.get((source, commit), lambda: self._read_specs(source, commit))
+
+    def _read_specs(self, source: str, commit: str) -> tuple[StackSpec, ...]:
         origin = self.origins[source]
         tree = origin.source.tree(commit)
         if tree.oid(origin.path) is None:
@@ -180,7 +193,12 @@ class Pipeline:
                     remedy="put the stack back",
                 )
             )
-        return Ask(commit, spec, self.renderer.digest(self.source(source).tree(commit), spec, self._facts))
+        if spec.terraform:  # what the host puts into modules may have changed since
+            return self._ask(spec, commit)
+        return self._asks.get((source, stack, commit), lambda: self._ask(spec, commit))
+
+    def _ask(self, spec: StackSpec, commit: str) -> Ask:
+        return Ask(commit, spec, self.renderer.digest(self.source(spec.source).tree(commit), spec, self._facts))
 
     def _facts(self) -> ModuleFacts:
         return ModuleFacts(self.terraform.program.version(), self.terraform.settings())

@@ -118,7 +118,7 @@ class StackWorker:
         except EnvironmentFault as fault:
             if self._stopping:  # a fault may be the end itself: what was being planned was interrupted for it
                 return Rest.STOPPED
-            self.ledger.hold(HoldReason.BLOCKED, str(fault))
+            self.ledger.hold(HoldReason.BLOCKED, str(fault), about=commit)
             return Rest.RETRY
         except NeedsPerson as need:  # a cluster says that the stack is somebody else's
             self.ledger.hold(HoldReason.CLUSTER if isinstance(need, OtherCluster) else HoldReason.INSTANCE, str(need))
