@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from gitopsd.kinds.fields import overridden, owns_all
 from gitopsd.kinds.jobs import job_state
 from gitopsd.kinds.marks import SEALED_SECRETS, Owner, is_ours, owner_of, sealed_secret_owner
 from gitopsd.kinds.options import RECREATE
+from gitopsd.kinds.paths import element_key, natural_keys
 from gitopsd.model.errors import Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Accepted, LiveObject, Rejection, RejectionKind
@@ -245,7 +246,19 @@ def _written(finding: Finding) -> tuple[FieldChange, ...]:
 def _restricted(live: Any, sent: Any) -> Any:
     if isinstance(live, Mapping) and isinstance(sent, Mapping):
         return {key: _restricted(live[key], value) for key, value in sent.items() if key in live}
+    if isinstance(live, list) and isinstance(sent, list):
+        return _restricted_list(live, sent)
     return live
+
+
+def _restricted_list(live: Sequence[Any], sent: Sequence[Any]) -> list[Any]:
+    """Each element as far as we write it, or whole where we write none like it: that one goes."""
+    names = natural_keys(live, sent)
+    if names is None:
+        return [_restricted(old, sent[at]) if at < len(sent) else old for at, old in enumerate(live)]
+    written = {element_key(item, names): item for item in sent}
+    keys = (element_key(old, names) for old in live)
+    return [_restricted(old, written[key]) if key in written else old for old, key in zip(live, keys, strict=True)]
 
 
 def _secret(unit: UnitId) -> bool:

@@ -725,7 +725,7 @@ def test_one_instance_at_a_time_holds_the_lease(home: ClusterSettings, cluster: 
     with connect(home) as api:
         api.hold_lease("shop", "a")
         api.hold_lease("shop", "a")
-        with pytest.raises(NeedsPerson, match=r"instance 'a' is at work on stack shop.*gitopsd takeover shop"):
+        with pytest.raises(NeedsPerson, match=r"instance 'a' is at work on stack shop.*the Lease is free 60 s after"):
             api.hold_lease("shop", "b")
         api.release_lease("shop", "b")  # not b's: nothing happens
         with pytest.raises(NeedsPerson):

@@ -237,4 +237,4 @@ def test_an_object_of_somebody_else_is_adopted_only_if_it_is_nobodys(planner: Pl
     assert change.overrides
     cluster.kubectl("label", "configmap/c", "app.kubernetes.io/managed-by=Helm", "-n", planner.namespace)
     cluster.kubectl("annotate", "configmap/c", "meta.helm.sh/release-name=shop", "-n", planner.namespace)
-    assert "adopt: [helm]" in refused(planner, body)
+    assert "adopt: [helm]" in refused(planner, body, EnvironmentFault)

@@ -81,13 +81,23 @@ BROKEN_CODE = [
     ),
     pytest.param("infra/network/live.tfvars", "size = [1]\n", ("size", "infra/network/"), id="type"),
     pytest.param("infra/network/live.tfvars", "", ("size", "infra/network/main.tf:1:"), id="not set"),
-    pytest.param(
-        "infra/network/main.tf",
-        network(more='resource "wonder_thing" "a" {\n}\n'),
-        ("terraform/network", "hashicorp/wonder"),
-        id="no such provider",
-    ),
 ]
+
+
+def test_a_provider_that_the_mirror_has_not_blocks_before_the_first_effect_and_blames_nobody(shop: Shop) -> None:
+    world = shop.world
+    world.start()
+    good = world.push(shop.files())
+    world.wait_good(good)
+    mark = world.mark()
+    world.push({**shop.files("2", NEWER), "infra/network/main.tf": network(more='resource "wonder_thing" "a" {\n}\n')})
+    wait_until(lambda: world.holds() == {"blocked"}, "it waits for the provider")
+    (hold,) = world.status()["holds"]
+    assert "terraform/network" in hold["detail"]
+    assert "hashicorp/wonder" in hold["detail"]
+    assert (world.writes(mark), world.status()["revision"]["quarantined"]) == ([], [])
+    fixed = world.push(shop.files("3", NEWER))
+    world.wait_good(fixed)
 
 
 @pytest.mark.parametrize(("file", "text", "words"), BROKEN_CODE)

@@ -257,6 +257,24 @@ def test_the_annotation_allows_to_make_it_anew_and_the_diff_shows_what_we_write(
     assert found.diff == (FieldChange("data.a", Edit.REPLACE, "0", "1"),)
 
 
+def test_defaults_of_the_server_are_no_difference_where_only_what_we_write_is_compared() -> None:
+    notes = {"name": "settings", "annotations": {"gitopsd.io/recreate": "true"}}
+    app = {"name": "app", "image": "app:2", "args": ["a", "b"]}
+    containers: list[dict[str, Any]] = [app, {"name": "side", "image": "side:1"}]
+    wanted = desired(SPEC, manifest("Pod", metadata=notes, spec={"containers": containers}))
+    body = applied(only(wanted)).body
+    defaults = {"imagePullPolicy": "Always", "terminationMessagePath": "/dev/termination-log"}
+    there = [{**each, **defaults} for each in (*containers, {"name": "gone", "image": "x"})]
+    there[0] = {**there[0], "image": "app:1"}
+    live = LiveObject(only(wanted).id, {**body, "spec": {**body["spec"], "containers": there, "dnsPolicy": "Default"}})
+    found = change(plan(SPEC, wanted, **refused(RejectionKind.NEEDS_RECREATE, live, wanted)))
+    assert found.action is Action.RECREATE
+    assert [(f.path, f.edit) for f in found.diff] == [
+        ("spec.containers[app].image", Edit.REPLACE),
+        ("spec.containers[gone]", Edit.REMOVE),
+    ]
+
+
 def test_what_is_not_ours_is_never_deleted_to_be_made_anew() -> None:
     wanted = desired(SPEC, RECREATE)
     live = live_object(only(wanted).id, {**RECREATE, "data": {"a": "0"}})

@@ -63,7 +63,7 @@ def test_what_is_ours_is_interrupted_and_what_stays_is_killed(stranger: subproce
         assert deaf.stdout is not None
         assert deaf.stdout.readline() == b"up\n"
         both = (stranger.pid, deaf.pid)
-        end_all(lambda: tuple(pid for pid in both if started_at(pid) is not None), patience=0.5)
+        end_all(lambda: tuple(pid for pid in both if started_at(pid) is not None), patience=3.0)
         assert deaf.stdout.read() == b"no\n"
     assert deaf.returncode == -signal.SIGKILL
     assert stranger.wait() == -signal.SIGINT

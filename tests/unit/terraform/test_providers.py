@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gitopsd.model.errors import CommitError
+from gitopsd.model.errors import CommitError, EnvironmentFault
 from gitopsd.model.ids import UnitId
 from gitopsd.model.modules import ModuleApplied, ModuleFailure, ModulePlan, ResourceAction
 from gitopsd.model.ports import Module
@@ -152,9 +152,9 @@ def test_the_lock_file_of_the_commit_is_kept_to(bench: Bench) -> None:
         bench.terraform.plan(bench.module(text + 'resource "random_pet" "a" {\n}\n', files=locked))
 
 
-def test_a_provider_that_is_nowhere_is_the_commits(bench: Bench) -> None:
+def test_a_provider_that_a_mirror_lacks_may_come_and_a_version_that_there_is_not_is_the_commits(bench: Bench) -> None:
     text = 'terraform {\n  required_providers {\n    x = {\n      source = "acme/nowhere"\n    }\n  }\n}\n'
-    with pytest.raises(CommitError, match="acme/nowhere"):
+    with pytest.raises(EnvironmentFault, match="acme/nowhere"):
         bench.terraform.plan(bench.module(text))
     text = text.replace("acme/nowhere", "hashicorp/null").replace("x = {", 'null = {\n      version = "99.0.0"')
     with pytest.raises(CommitError, match=r"99\.0\.0"):
