@@ -28,6 +28,9 @@ class Bell(Clockwork):
     def every(self, seconds: float, work: Callable[[], object], *, name: str, at_once: bool = True) -> None:  # noqa: ARG002
         self._works[name] = work
 
+    def cancel(self, name: str) -> None:
+        self._works.pop(name, None)
+
     def start(self) -> None:
         Thread(target=self._listen, daemon=True).start()
 

@@ -43,6 +43,11 @@ class StatusBoard:
             self._stacks[facts.name] = facts
             self._write()
 
+    def drop(self, stack: str) -> None:
+        with self._lock:
+            if self._stacks.pop(stack, None) is not None:
+                self._write()
+
     def source(self, name: str, trouble: str) -> bool:
         """What a look at a source gave ("" if nothing is wrong). Whether that has changed."""
         with self._lock:

@@ -24,7 +24,7 @@ from gitopsd.control.server import ControlServer
 from gitopsd.cores import keep_no_cores
 from gitopsd.model.audit import AuditEvent
 from gitopsd.model.errors import EnvironmentFault
-from gitopsd.model.memory import HoldReason, StackState
+from gitopsd.model.memory import HoldReason
 from gitopsd.model.run import RunRecord
 from gitopsd.model.status import DaemonInfo, Phase, Wanted
 from gitopsd.model.times import timestamp
@@ -155,14 +155,22 @@ class Host:
         known: dict[str, list[str]] = {}
         for name in self.record.stacks():
             state = self.record.state(name)
-            if state is not None and self._had_effect(state):
+            if state is not None and self.had_effect(name):
                 known.setdefault(state.memory.source, []).append(name)
         owners = {stack: source for source, stacks in known.items() for stack in stacks}
         return [Desk(s.name, self.pipeline, known.get(s.name, ()), owners) for s in self.config.sources]
 
-    def _had_effect(self, state: StackState) -> bool:
+    def forget(self, stack: str) -> None:
+        """Show nothing of a stack any more."""
+        self._attention.pop(stack, None)
+        self.board.drop(stack)
+
+    def had_effect(self, stack: str) -> bool:
         """Whether a stack has ever touched anything. One that has not goes with its document: there is nothing that
         anybody would have to put back, or to prune."""
+        state = self.record.state(stack)
+        if state is None:
+            return False
         memory = state.memory
         return bool(memory.good or memory.attempting or state.dirty or self.record.baselines(memory.stack))
 
@@ -255,10 +263,32 @@ class Actors:
 
     def _poll(self, desk: Desk) -> Fetched:
         fetched = self._host.look(desk)
+        gone = {stack for stack in fetched.gone if self._let_go(stack, desk)}
         for stack in fetched.stacks:
+            if stack in gone:
+                continue
             self._desks[stack] = desk
             self.of(stack, desk.name).fetched(fetched.head, fetched.trouble)
         return fetched
+
+    def _let_go(self, stack: str, desk: Desk) -> bool:
+        """End a stack that left git before it ever had an effect; whether it is gone. One that has had an effect stays:
+        nothing is pruned by the absence of a stack, and people have to see what is left."""
+        if self._host.had_effect(stack):
+            return False
+        with self._lock:
+            actor = self._actors.pop(stack, None)
+        if actor is not None:
+            self._clockwork.cancel(f"sweep {stack}")
+            actor.stop()
+            actor.join()
+            if self._host.had_effect(stack):  # just before its end: it goes on in another thread
+                return False
+        self._desks.pop(stack, None)
+        desk.forget(stack)
+        self._host.forget(stack)
+        log.info("left git before it was ever delivered", stack=stack)
+        return True
 
     def of(self, stack: str, source: str) -> Actor:
         with self._lock:
@@ -285,7 +315,8 @@ class Actors:
     # ------------------------------------------------------------ for people
 
     def names(self) -> tuple[str, ...]:
-        return tuple(sorted({*self._actors, *self._host.record.stacks()}))
+        known = (stack for stack in self._host.record.stacks() if self._host.had_effect(stack))
+        return tuple(sorted({*self._actors, *known}))
 
     def wanted(self, stack: str) -> Wanted | None:
         actor = self._actors.get(stack)

@@ -16,11 +16,13 @@ log = structlog.get_logger("gitopsd.source")
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a look at the source gave: its head as far as known, the stacks there, and what went wrong."""
+    """What a look at the source gave: its head as far as known, the stacks there, and what went wrong. `gone` are those
+    of the stacks that the head has not any more."""
 
     head: str | None
     stacks: tuple[str, ...]
     trouble: str = ""
+    gone: tuple[str, ...] = ()
 
 
 class Desk:
@@ -36,6 +38,7 @@ class Desk:
         self._read: str | None = None  # the head whose stack file was read, and what was wrong with it
         self._unread = ""
         self._told = ""  # what was last said to be wrong
+        self._there: frozenset[str] | None = None  # the stacks of the last stack file that could be read
 
     def look(self) -> Fetched:
         """Fetch, and read which stacks the head has. Never raises what a stack can be held for. Safe from several
@@ -59,7 +62,15 @@ class Desk:
                 self._unread = str(fault)
         trouble = self._unread or trouble
         self._tell(trouble)
-        return Fetched(head, tuple(self.stacks), trouble)
+        gone = () if self._unread or self._there is None else tuple(s for s in self.stacks if s not in self._there)
+        return Fetched(head, tuple(self.stacks), trouble, gone)
+
+    def forget(self, stack: str) -> None:
+        """A stack that is gone and has left nothing behind: another source may have its name."""
+        with self._one_by_one:
+            if stack in self.stacks and stack not in (self._there or ()):
+                self.stacks.remove(stack)
+                self._owners.pop(stack, None)
 
     def _tell(self, trouble: str) -> None:
         """Say what is wrong, once for each change of it: also where there is no stack yet that could be held for it."""
@@ -76,6 +87,7 @@ class Desk:
             return f"commit {head[:12]}: {error}"
         except NeedsPerson as error:
             return str(error)
+        self._there = frozenset(names)
         taken = [name for name in names if self._owners.setdefault(name, self.name) != self.name]
         self.stacks += [name for name in names if name not in self.stacks and name not in taken]
         if taken:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
@@ -32,6 +34,11 @@ class Clockwork:
         trigger = IntervalTrigger(seconds=seconds, jitter=seconds * JITTER, timezone=UTC)
         first = {"next_run_time": datetime.now(UTC)} if at_once else {}
         self._scheduler.add_job(work, trigger, id=name, name=name, **first)
+
+    def cancel(self, name: str) -> None:
+        """Call it no more; nothing happens if nobody is called so."""
+        with contextlib.suppress(JobLookupError):
+            self._scheduler.remove_job(name)
 
     def start(self) -> None:
         self._scheduler.start()

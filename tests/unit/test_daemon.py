@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -35,6 +36,7 @@ from tests.support.memory_source import MemorySource
 from tests.support.simcluster import SimCluster
 from tests.support.simstate import ServerState
 from tests.support.simterraform import NoTerraform
+from tests.support.world import wait_until
 
 PATIENCE = 30.0
 SETTINGS = UnitId.parse("ConfigMap/web/settings")
@@ -58,6 +60,9 @@ class Inline:
         self.work[name] = work
         if self.running.is_set() and at_once:
             work()
+
+    def cancel(self, name: str) -> None:
+        self.work.pop(name, None)
 
     def start(self) -> None:
         self.running.set()
@@ -419,3 +424,53 @@ def test_a_stack_that_never_had_an_effect_goes_with_its_document(site: Site) -> 
     site.source.commit(files("2"))
     assert site.app.once()
     assert [(s["name"], s["phase"]) for s in site.status()["stacks"]] == [(STACK, "Synced")]
+
+
+def second(files: dict[str, str], path: str) -> dict[str, str]:
+    """Another stack beside the ordinary one, of one directory."""
+    component = f"{{name: app, kubernetes: {{path: {path}, namespace: web}}}}"
+    head = "apiVersion: gitopsd.io/v1alpha1\nkind: Stack\nmetadata: {name: other}\n"
+    return {**files, "gitopsd.yaml": f"{files['gitopsd.yaml']}---\n{head}spec: {{components: [{component}]}}\n"}
+
+
+@pytest.mark.parametrize("delivered", [False, True])
+def test_a_stack_that_leaves_git_goes_from_sight_unless_it_was_ever_delivered(site: Site, *, delivered: bool) -> None:
+    more = {"other/map.yaml": json.dumps(config("mine", {"a": "b"})) if delivered else "kind: ["}
+    site.source.commit({**second(files("1"), "other"), **more})
+    clockwork = Inline()
+    seen: list[set[str]] = []
+    work: list[set[str]] = []
+
+    def look() -> None:
+        seen.append({stack["name"] for stack in site.status()["stacks"]})
+        work.append(set(clockwork.work) - {"keys", "poll main"})
+
+    def phases() -> dict[str, str]:
+        return {stack["name"]: stack["phase"] for stack in site.status()["stacks"]}
+
+    def story() -> None:
+        try:
+            settled = {"shop": "Synced", "other": "Synced" if delivered else "Held"}
+            wait_until(lambda: phases() == settled, "both have come to rest")
+            look()
+            site.source.commit(files("2"))
+            clockwork.work["poll main"]()
+            wait_until(lambda: site.value() == "2", "the next commit is live")
+            look()
+            site.source.commit({**second(files("3"), "other"), **more})
+            clockwork.work["poll main"]()
+            wait_until(lambda: phases() == settled, "it is back")
+        except AssertionError as failure:
+            failures.append(failure)
+        finally:
+            terminate()
+
+    failures: list[AssertionError] = []
+    thread = threading.Thread(target=story)
+    clockwork.at_start = thread.start
+    site.app.run(cast(Clockwork, clockwork))
+    thread.join()
+    assert failures == []
+    left = {"shop", "other"} if delivered else {"shop"}
+    assert seen == [{"shop", "other"}, left]
+    assert work == [{"sweep shop", "sweep other"}, {f"sweep {name}" for name in left}]
