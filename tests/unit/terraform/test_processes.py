@@ -14,7 +14,10 @@ import pytest
 from gitopsd.terraform import child
 from gitopsd.terraform.processes import end_all, started_at
 
-WAITS = "import sys; print('up', flush=True); sys.stdin.read()"
+WAITS = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL)\n"  # a background job inherits it ignored
+    "print('up', flush=True); sys.stdin.read()"
+)
 
 
 @pytest.fixture
