@@ -6,7 +6,7 @@ Unless a method says otherwise, whatever cannot be found out raises `Environment
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from gitopsd.model.run import Observation, Outcome, RunRecord
 from gitopsd.model.sensitive import Sensitive
 from gitopsd.model.spec import HttpCheck
 from gitopsd.model.units import Manifest, Revision, Sealed, TerraformUnit
+from gitopsd.model.watching import WatchEvent
 
 
 class Clock(Protocol):
@@ -121,6 +122,17 @@ class BlobCache(Protocol):
 # ---------------------------------------------------------------- Kubernetes
 
 
+class Watch(Protocol):
+    """One kind of one cluster, watched."""
+
+    def events(self) -> Iterator[WatchEvent]:
+        """First `Seen` for every object and `Whole`, then what happens; again `Seen` and `Whole` whenever something may
+        have been missed. Blocks between events, never raises for the environment's sake, ends after `close`."""
+
+    def close(self) -> None:
+        """Let `events` end; returns at once, from any thread."""
+
+
 class Cluster(Protocol):
     """One Kubernetes cluster. Safe to use from several threads; every request has a timeout and transient failures
     were already retried when EnvironmentFault is raised. Its text names the cluster, and for a 403 the RBAC rule."""
@@ -153,6 +165,10 @@ class Cluster(Protocol):
 
     def list(self, group: str, kind: str, namespace: str = "", *, limit: int = 0) -> tuple[LiveObject, ...]:
         """Metadata of every object of a kind."""
+
+    def watch(self, group: str, kind: str, applysets: Collection[str]) -> Watch:
+        """Whatever happens to the objects of a kind that carry the label of one of these ApplySets, from a complete
+        list on. Raises EnvironmentFault if the kind is not served now, or cannot be watched at all."""
 
     def workloads(self, units: Sequence[UnitId]) -> dict[UnitId, Workload | Absence]:
         """Objects with what they control, for the gate."""
