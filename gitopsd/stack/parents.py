@@ -59,6 +59,8 @@ class Parents:
         truth = newest if newer else known
         orders = ledger.record.orders(ledger.stack)
         moved = _moved(truth, uids)
+        if moved and newer:  # of a lost host: it has to know what it waits for a person for
+            ledger.record.adopt_memory(replace(known, clusters=truth.clusters))
         self._require_accepted(truth, moved, orders)
         rival = self._rival(found.values(), orders)
         if newer:
