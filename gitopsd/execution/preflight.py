@@ -153,7 +153,7 @@ class _Asker:
         Refusals that may be about that namespace or what is in it count for nothing; nor does one that we may not ask.
         """
         metadata = {**sent["metadata"], "namespace": PROBE_NAMESPACE}
-        elsewhere = replace(unit.id, namespace=PROBE_NAMESPACE)
+        elsewhere = unit.id._replace(namespace=PROBE_NAMESPACE)
         try:
             answer = self.clusters[unit.id.cluster].apply(elsewhere, {**sent, "metadata": metadata}, dry_run=True)
         except EnvironmentFault:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 DEFAULT_CLUSTER = "default"
 TERRAFORM_KIND = "terraform"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class UnitId:
+class UnitId(NamedTuple):
     """(cluster, group, kind, namespace, name) of a Kubernetes object, or the component of a Terraform module.
+
+    A tuple, because a run looks thousands of them up, and hashes and comparisons of tuples cost next to nothing.
 
     The text form is what people type and what every JSON shows: `Deployment.apps/web/api`, `Namespace/web`,
     with `CLUSTER:` before it unless the cluster is called `default`; a Terraform module is `terraform/NAME`.

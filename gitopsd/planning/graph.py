@@ -180,7 +180,7 @@ def _circle(order: Order, nodes: Sequence[Node], spec: StackSpec, units: Mapping
         if isinstance(earlier, UnitId) and isinstance(later, UnitId):
             why = next(text for need, text in creators.needed_by(later) if need == earlier)
             steps.append(f"{_named(units[later])} needs {_named(units[earlier])}: it {why}")
-        elif isinstance(earlier, tuple) and isinstance(later, tuple) and earlier[1] != later[1]:
+        elif not isinstance(earlier, UnitId) and not isinstance(later, UnitId) and earlier[1] != later[1]:
             waiting = spec.component(later[1])
             place = _place(spec.file, waiting.line)
             steps.append(f"component {waiting.name} ({place}) {_tie(waiting, earlier[1])}")

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -380,7 +379,7 @@ def test_a_patch_whose_test_fails_changes_nothing(api: KubernetesCluster, namesp
     assert isinstance(invalid, Rejection)
     assert invalid.kind is RejectionKind.INVALID
     assert api.get(live.id) == live
-    assert api.patch(replace(live.id, name="other"), wrong) is Absence.GONE
+    assert api.patch(live.id._replace(name="other"), wrong) is Absence.GONE
     # Our own patch alone owned the field: it stays ours, and is not handed to an invented manager.
     patched = api.patch(live.id, [{"op": "replace", "path": "/data/a", "value": "3"}])
     assert isinstance(patched, LiveObject)
@@ -521,7 +520,7 @@ def test_pods_that_could_not_be_admitted_show_beforehand(api: KubernetesCluster,
     wrong = api.dry_run_pod(unit, {"spec": {**pod_spec(), "restartPolicy": "Sometimes"}})
     assert wrong is not None
     assert wrong.kind is RejectionKind.INVALID
-    missing = api.dry_run_pod(replace(unit, namespace="no-such-namespace"), {"spec": pod_spec()})
+    missing = api.dry_run_pod(unit._replace(namespace="no-such-namespace"), {"spec": pod_spec()})
     assert missing is not None
     assert missing.kind is RejectionKind.NAMESPACE_MISSING
 
@@ -556,7 +555,7 @@ def test_workloads_come_with_their_own_pods_and_replica_sets(
     for manifest in (web, other, migrate, plain):
         applied(api, manifest)
     units = [unit_of(m) for m in (web, other, migrate, plain)]
-    gone = replace(units[0], name="gone")
+    gone = units[0]._replace(name="gone")
 
     def settled() -> bool:
         found = api.workloads(units)

@@ -98,7 +98,7 @@ def test_who_deserves_a_closer_look(row: str) -> None:
 
 
 def test_each_cluster_is_asked_for_its_own_kinds_alone() -> None:
-    other = replace(BASE, unit=replace(UNIT.id, cluster="other"))
+    other = replace(BASE, unit=UNIT.id._replace(cluster="other"))
     here, there = FakeCluster({LIVE.id: LIVE}), FakeCluster()
     clusters = {"default": cast(Cluster, here), "other": cast(Cluster, there)}
     assert suspicious(clusters, APPLYSETS, {UNIT.id: BASE, other.unit: other}) == {other.unit}

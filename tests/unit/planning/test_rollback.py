@@ -87,7 +87,7 @@ def test_what_is_as_the_good_revision_wants_it_is_not_written() -> None:
 def test_a_failed_first_deploy_removes_what_it_made_in_descending_order_without_approval() -> None:
     bodies = [manifest("Namespace", "web"), crd("Widget"), *(manifest("ConfigMap", f"c{n}") for n in range(7))]
     failed = [*units(*bodies, manifest("Deployment", "api"))]
-    late = replace(failed[2], order=(10, 0), component="late", id=replace(failed[2].id, name="late"))
+    late = replace(failed[2], order=(10, 0), component="late", id=failed[2].id._replace(name="late"))
     everything = [*failed, late]
     found = back([made(u) for u in everything], live={u.id: applied(u) for u in everything})
     assert found.waves == ()

@@ -39,7 +39,7 @@ def test_a_deploy_looks_at_what_differs_from_its_baseline(more: dict[str, Any], 
 
 
 def test_a_unit_without_baseline_is_new_and_one_that_is_not_asked_for_is_removed() -> None:
-    other = replace(KNOWN, unit=replace(UNIT.id, name="gone"))
+    other = replace(KNOWN, unit=UNIT.id._replace(name="gone"))
     found = select(WANTED, {other.unit: other}, STATE)
     assert [(c.unit.id, c.reason) for c in found.apply] == [(UNIT.id, "new")]
     assert found.remove == (other,)
@@ -48,7 +48,7 @@ def test_a_unit_without_baseline_is_new_and_one_that_is_not_asked_for_is_removed
 def test_a_scope_limits_the_run_to_its_units_and_removes_nothing() -> None:
     wanted = desired(stack(), manifest("ConfigMap", "a"), manifest("ConfigMap", "b"))
     first, second = wanted.units.values()
-    gone = replace(KNOWN, unit=replace(UNIT.id, name="gone"))
+    gone = replace(KNOWN, unit=UNIT.id._replace(name="gone"))
     found = select(wanted, {gone.unit: gone}, STATE, scope={second.id, gone.unit}, drifted={first.id, second.id})
     assert [(c.unit.id, c.reason) for c in found.apply] == [(second.id, "drifted")]
     assert found.remove == ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from gitopsd.record.reader import open_reader
 from tests.unit.record.samples import WEB, FakeClock, baseline, intent, outcome, run
 
 STACKS = ("website", "shop")
-UNITS = [replace(WEB, name=f"u{number}") for number in range(4)]
+UNITS = [WEB._replace(name=f"u{number}") for number in range(4)]
 
 steps = st.tuples(
     st.sampled_from(["intend", "applied", "refused", "gone", "rebase", "forget", "fail", "read"]),

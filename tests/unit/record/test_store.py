@@ -353,7 +353,7 @@ def test_many_threads_share_it(record: SqliteRecord) -> None:
     def work(number: int) -> None:
         try:
             for step in range(10):
-                unit = replace(WEB, name=f"u{number}-{step}")
+                unit = WEB._replace(name=f"u{number}-{step}")
                 record.intend(STACK, [intent(unit)])
                 record.conclude(STACK, "r1", [Effect(outcome(unit), baseline=baseline(unit))], [event(str(unit))])
                 record.baselines(STACK)

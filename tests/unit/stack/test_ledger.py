@@ -23,7 +23,7 @@ from tests.unit.record.samples import FakeClock
 
 UNIT = only(desired(stack(), manifest("ConfigMap")))
 OURS = applied(UNIT)
-COPY = replace(UNIT.id, name="copy")
+COPY = UNIT.id._replace(name="copy")
 COPIED = live_object(COPY, {**OURS.body, "metadata": {**OURS.metadata, "name": "copy"}})
 JOB = UnitId.parse("Job.batch/web/migrate")
 

@@ -246,7 +246,7 @@ def test_a_unit_is_found_by_what_names_it_alone(typed: str) -> None:
 )
 def test_a_name_that_fits_none_or_several_is_answered_with_those_it_may_be(typed: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        find_unit(typed, [API, replace(API, namespace="stage"), CONFIG])
+        find_unit(typed, [API, API._replace(namespace="stage"), CONFIG])
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def test_text_says_that_the_daemon_is_down_and_how_old_its_word_is() -> None:
 
 
 def test_a_long_list_of_ailing_units_is_cut_in_text_alone() -> None:
-    units = {replace(API, name=f"api-{i:03}"): health(Health.DEGRADED, "CrashLoopBackOff") for i in range(SHOWN + 5)}
+    units = {API._replace(name=f"api-{i:03}"): health(Health.DEGRADED, "CrashLoopBackOff") for i in range(SHOWN + 5)}
     document = status_document(DaemonInfo(True), [facts(health=units, tracked=len(units))], at(0))
     assert len(document["stacks"][0]["attention"]) == SHOWN + 5
     assert text(document).count("CrashLoopBackOff") == SHOWN
