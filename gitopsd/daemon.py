@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -37,9 +37,11 @@ from gitopsd.stack.ledger import DAEMON, Ledger
 from gitopsd.stack.pipeline import Pipeline, Preview
 from gitopsd.stack.preview import Previewed, Previews
 from gitopsd.stack.reception import Reception
+from gitopsd.stack.vigil import Interest
 from gitopsd.stack.worker import Rest, StackWorker
 from gitopsd.triggers.clockwork import SWEEP_EVERY, Clockwork
 from gitopsd.triggers.keydir import LOOK_EVERY, KeyDirectory
+from gitopsd.triggers.watches import Watches
 from gitopsd.views.status import stack_status
 
 log = structlog.get_logger("gitopsd.daemon")
@@ -98,6 +100,7 @@ class App:
         sweeps when it is time (default: at their intervals)."""
         clockwork = clockwork or Clockwork()
         with self._assembled() as host, host.stopping_on_signals():
+            host.watches = Watches(host.pipeline.cluster)
             actors = host.actors(clockwork)
             for source, desk in zip(self.config.sources, host.desks(), strict=True):
                 clockwork.every(source.poll, partial(actors.poll, desk), name=f"poll {source.name}")
@@ -113,6 +116,7 @@ class App:
             clockwork.stop()
             keys.stop()
             actors.stop()
+            host.watches.stop()
             log.info("stopped")
             host.require_record()
 
@@ -143,6 +147,7 @@ class Host:
         self.config, self.clock, self.record, self.pipeline, self.board = config, clock, record, pipeline, board
         self.stop = Event()
         self.lost: EnvironmentFault | None = None  # why the record can no longer be written, once it cannot
+        self.watches: Watches | None = None  # whoever looks once watches nothing
         self._probe = HttpProbe()
         self._attention: dict[str, StackAttention] = {}
 
@@ -164,6 +169,12 @@ class Host:
         """Show nothing of a stack any more."""
         self._attention.pop(stack, None)
         self.board.drop(stack)
+        if self.watches is not None:
+            self.watches.drop(stack)
+
+    def _watch(self, worker: StackWorker, interests: Mapping[str, Interest]) -> None:
+        if self.watches is not None:
+            self.watches.tend(worker.name, worker.vigil, interests)
 
     def had_effect(self, stack: str) -> bool:
         """Whether a stack has ever touched anything. One that has not goes with its document: there is nothing that
@@ -218,7 +229,16 @@ class Host:
             attention.stop()
         ledger = Ledger(stack, source, self.config.instance, self.record, self.clock)
         approvers = permitted_text(self.config.socket_group)
-        return StackWorker(ledger, self.pipeline, attention, self._probe, self.board.publish, approvers=approvers)
+        worker = StackWorker(
+            ledger,
+            self.pipeline,
+            attention,
+            self._probe,
+            self.board.publish,
+            approvers=approvers,
+            watch=lambda interests: self._watch(worker, interests),
+        )
+        return worker
 
     def listen(self, actors: Actors) -> ControlServer:
         """From now on people may order. Raises EnvironmentFault if nobody can listen at the socket."""

@@ -21,13 +21,14 @@ from gitopsd.kinds.marks import (
 from gitopsd.model.errors import EnvironmentFault, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, Accepted, Deletion, LiveObject, Rejection, RejectionKind
-from gitopsd.model.memory import Baseline, Dirty
+from gitopsd.model.memory import Dirty
 from gitopsd.model.plan import Action, Change
 from gitopsd.model.ports import Effect
 from gitopsd.model.run import Result, RunKind
 from gitopsd.model.units import KubernetesUnit
+from gitopsd.planning.inventory import baseline_of
 from gitopsd.planning.judge import told
-from gitopsd.planning.send import manifest_to_send
+from gitopsd.planning.send import ignored_paths, manifest_to_send
 
 DELETE_PATIENCE = 30.0
 """Seconds to wait for an object to be gone before it is called an orphan with a pending finalizer."""
@@ -93,7 +94,14 @@ def _apply(session: Session, change: Change) -> Effect:
     live, created = freed.live, answer.created or made_before
     if freed.refused is not None:
         return _half_taken(session, change, live, freed.refused)
-    base = Baseline.of(live, component=change.component, order=change.order, digest=unit.digest, at=session.now())
+    base = baseline_of(
+        live,
+        component=change.component,
+        order=change.order,
+        digest=unit.digest,
+        at=session.now(),
+        ignore=ignored_paths(unit, session.autoscaled),
+    )
     return Effect(
         session.outcome(change, Result.APPLIED, "; ".join((*_adopted(freed), *answer.warnings)), live, created),
         baseline=base,

@@ -56,9 +56,13 @@ def due(
     return frozenset(u for u, base in baselines.items() if u.is_terraform and u in modules and base.at <= latest)
 
 
-def survey(clusters: Mapping[str, Cluster], desired: Desired, now: datetime) -> Survey:
-    """How every unit is that a gate would watch. Raises EnvironmentFault if a cluster cannot be asked."""
-    gating = [u for u, w in desired.units.items() if gates(u.group, u.kind, w.options.gate, w.manifest)]
+def survey(
+    clusters: Mapping[str, Cluster], desired: Desired, now: datetime, *, among: Collection[UnitId] | None = None
+) -> Survey:
+    """How every unit is that a gate would watch (`among` these, or of all). Raises EnvironmentFault if a cluster cannot
+    be asked."""
+    units = desired.units.items() if among is None else ((u, desired.units[u]) for u in among if u in desired.units)
+    gating = [u for u, w in units if gates(u.group, u.kind, w.options.gate, w.manifest)]
     seen: dict[UnitId, Workload | Absence] = {}
     for name, cluster in clusters.items():
         seen |= cluster.workloads([u for u in gating if u.cluster == name])

@@ -104,6 +104,38 @@ BUILTIN: Mapping[tuple[str, str], Builtin] = {
 }
 """Every built-in kind, by (group, kind)."""
 
+_EXACT = frozenset(
+    {
+        ("apps", "StatefulSet"),
+        ("apps", "DaemonSet"),
+        ("apps", "Deployment"),
+        ("batch", "Job"),
+        ("batch", "CronJob"),
+        ("", "Pod"),
+        ("", "PodTemplate"),
+        ("policy", "PodDisruptionBudget"),
+        (_NETWORK, "Ingress"),
+        (_NETWORK, "IngressClass"),
+        (_NETWORK, "NetworkPolicy"),
+        ("discovery.k8s.io", "EndpointSlice"),
+        (_ADMISSION, "ValidatingAdmissionPolicy"),
+        (_ADMISSION, "ValidatingAdmissionPolicyBinding"),
+        (_ADMISSION, "MutatingAdmissionPolicy"),
+        (_ADMISSION, "ValidatingWebhookConfiguration"),
+        (_ADMISSION, "MutatingWebhookConfiguration"),
+        ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    }
+)
+"""Kinds whose metadata.generation moves with every change of their spec. Deployments (annotations) and EndpointSlices
+(labels) raise it for a little more. Not here are those without one, PriorityClass, whose stays at 1 whatever is
+written, and custom kinds: of those only the ones with a status subresource keep it, which metadata does not show."""
+
+
+def exact_generation(group: str, kind: str) -> bool:
+    """Whether an unchanged generation proves an unchanged spec."""
+    return (group, kind) in _EXACT
+
+
 PROTECTED = frozenset(
     {
         ("", "Namespace"),

@@ -30,7 +30,7 @@ _ABSENT: Final = object()
 
 def own_entry(live: LiveObject) -> Mapping[str, Any] | None:
     """Our apply entry; None if we never applied the object or have lost every field. It may lack `time`."""
-    return next((entry for entry in live.managed_fields if _is_own(entry)), None)
+    return next((entry for entry in live.managed_fields if is_own(entry)), None)
 
 
 def owns_all(manifest: Manifest, live: LiveObject) -> bool:
@@ -73,7 +73,7 @@ def keep_ignored(manifest: Manifest, live: LiveObject | None, ignore: tuple[str,
         return manifest
     entry = own_entry(live)
     ours = entry.get("fieldsV1") if entry else None
-    others = [e.get("fieldsV1") for e in live.managed_fields if not _is_own(e)]
+    others = [e.get("fieldsV1") for e in live.managed_fields if not is_own(e)]
     kept: Any = manifest
     for path in ignore:
         kept = _settle_at(parse_path(path), kept, live.body, ours, [fields for fields in others if fields])
@@ -107,7 +107,7 @@ def ignorable(path: str) -> bool:
 # ---------------------------------------------------------------- sets
 
 
-def _is_own(entry: Mapping[str, Any]) -> bool:
+def is_own(entry: Mapping[str, Any]) -> bool:
     """Apply on the object itself: a patch under our name is an entry of its own, which an apply does not replace."""
     return entry.get("manager") == MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gitopsd.model.ids import UnitId
-from gitopsd.model.live import LiveObject
+from gitopsd.model.imprint import Imprint
 from gitopsd.model.modules import Output
 from gitopsd.model.orders import Grant, Question
 from gitopsd.model.plan import Action, Postponed
@@ -191,8 +191,8 @@ class Memory:
 class Baseline:
     """What the API server answered when a unit was last applied or found equal: the inventory's entry for it.
 
-    `metadata` is the answer's metadata (uid, resourceVersion, generation, labels, annotations, managedFields):
-    what drift is judged against. `certain` is false between the intent and the outcome: nothing is known then.
+    `imprint` is what drift is judged against, None if that is not known; of `metadata` only what a deletion asks for.
+    `certain` is false between the intent and the outcome: nothing is known then.
 
     Of a Terraform module: `uid` and `resource_version` are lineage and serial of its state, `digest` covers its inputs
     with the outputs that it takes, and `metadata` is what `planning/modules.py` keeps of it (its outputs among it).
@@ -208,20 +208,7 @@ class Baseline:
     at: str
     metadata: Manifest = field(default_factory=dict)
     certain: bool = True
-
-    @classmethod
-    def of(cls, live: LiveObject, *, component: str, order: Order, digest: str, at: str) -> Baseline:
-        return cls(
-            unit=live.id,
-            component=component,
-            order=order,
-            digest=digest,
-            uid=live.uid,
-            resource_version=live.resource_version,
-            api_version=str(live.body.get("apiVersion", "")),
-            at=at,
-            metadata=live.metadata,
-        )
+    imprint: Imprint | None = None
 
 
 @dataclass(frozen=True, slots=True)

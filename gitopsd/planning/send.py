@@ -28,7 +28,11 @@ def manifest_to_send(
     Fields under `gitopsd.io/ignore`, and the replicas of an autoscaler's target, go out as they are live; a new object
     starts with what git says.
     """
+    return mark(keep_ignored(unit.manifest, live, ignored_paths(unit, autoscaled)), stack, unit.id, applyset)
+
+
+def ignored_paths(unit: KubernetesUnit, autoscaled: Targets) -> tuple[str, ...]:
+    """The fields of a unit that are left to others."""
     ignore = unit.options.ignore
-    if (unit.id.kind, unit.id.namespace, unit.id.name) in autoscaled and REPLICAS not in ignore:
-        ignore = (*ignore, REPLICAS)
-    return mark(keep_ignored(unit.manifest, live, ignore), stack, unit.id, applyset)
+    scaled = (unit.id.kind, unit.id.namespace, unit.id.name) in autoscaled
+    return (*ignore, REPLICAS) if scaled and REPLICAS not in ignore else ignore

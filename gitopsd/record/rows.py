@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
 from gitopsd.model.errors import Cause
 from gitopsd.model.ids import UnitId
+from gitopsd.model.imprint import Imprint
 from gitopsd.model.memory import Baseline
 from gitopsd.model.run import RunKind, RunRecord, Verdict
 from gitopsd.model.units import Person
 from gitopsd.record.blobs import decoding, pack, printable, unpack_plain
 
 BASELINE_COLUMNS = (
-    "unit, component, wave, object_wave, digest, uid, resource_version, api_version, at, certain, metadata"
+    "unit, component, wave, object_wave, digest, uid, resource_version, api_version, at, certain, metadata, imprint"
 )
 RUN_COLUMNS = (
     "id, stack, kind, revision, digest, author_name, author_email, started, finished, verdict, reason, cause, "
@@ -33,24 +35,39 @@ def baseline_row(baseline: Baseline) -> tuple[Any, ...]:
         baseline.at,
         baseline.certain,
         pack(baseline.metadata),
+        None if baseline.imprint is None else pack(_plain(baseline.imprint, baseline.uid)),
     )
 
 
 @decoding
 def baseline_of(row: tuple[Any, ...]) -> Baseline:
-    unit, component, wave, object_wave, digest, uid, resource_version, api_version, at, certain, metadata = row
+    unit, component, wave, object_wave, digest, uid, version, api_version, at, certain, metadata, imprint = row
     return Baseline(
         unit=UnitId.parse(unit),
-        component=component,
+        component=sys.intern(component),
         order=(wave, object_wave),
         digest=digest,
         uid=uid,
-        resource_version=resource_version,
-        api_version=api_version,
+        resource_version=version,
+        api_version=sys.intern(api_version),
         at=at,
         metadata=unpack_plain(metadata),
         certain=bool(certain),
+        imprint=None if imprint is None else _imprint(uid, unpack_plain(imprint)),
     )
+
+
+def _plain(imprint: Imprint, uid: str) -> list[Any]:
+    """Without names of fields, which would be most of it, and without the uid where that is in its own column."""
+    others = [part for entry in imprint.others for part in entry]
+    known = None if imprint.uid == uid else imprint.uid
+    return [known, imprint.version, imprint.generation, imprint.own, imprint.marks, imprint.terminating, *others]
+
+
+def _imprint(uid: str, plain: list[Any]) -> Imprint:
+    known, version, generation, own, marks, terminating, *others = plain
+    entries = tuple((sys.intern(who), what) for who, what in zip(others[::2], others[1::2], strict=True))
+    return Imprint(uid if known is None else known, version, generation, own, marks, entries, terminating)
 
 
 def run_row(run: RunRecord) -> tuple[Any, ...]:

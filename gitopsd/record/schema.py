@@ -69,6 +69,7 @@ STEPS: tuple[Step, ...] = (
         """CREATE TABLE grants (
              stack TEXT NOT NULL, digest TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (stack, digest))""",
     ),
+    ("ALTER TABLE baselines ADD COLUMN imprint BLOB",),  # not known of what an older version wrote: looked at once
 )
 """Step N leads from version N to N + 1. A released step is never changed: a change of the tables is a new one."""
 

@@ -39,8 +39,11 @@ class Actor(Thread):
         self._stopping = False
         self._retries = 0
         self._asked = False
+        self._stirred = False
         self._begun = self._ended = 0  # looks at the stack
-        self._due = NEVER
+        self._due = NEVER  # in wall time
+        self._again: float | None = None  # when it is tried again, in monotonic time
+        worker.vigil.stir = self.stir
 
     def fetched(self, head: str | None, trouble: str) -> None:
         """What a look at the source gave: its head as far as known, and why it could not be read, if so.
@@ -62,11 +65,17 @@ class Actor(Thread):
             self._sweep = True
             self._inbox.notify()
 
+    def stir(self) -> None:
+        """A watch has seen something that may be about this stack."""
+        with self._inbox:
+            self._stirred = True
+            self._inbox.notify()
+
     def nudge(self) -> int:
         """A person said something: look now, whatever the stack waits for; the number of that look."""
         with self._inbox:
             self._asked = True
-            self._retries = 0
+            self._retries, self._again = 0, None
             number = self._begun + 1
             self._inbox.notify()
         self.attention.wake()
@@ -94,9 +103,16 @@ class Actor(Thread):
     def run(self) -> None:
         while True:
             with self._inbox:
-                self._wait()
+                while not (self._stirred or self._stopping or self._wanted()):
+                    self._inbox.wait(self._patience())
                 if self._stopping:
                     return
+                stirred, self._stirred = self._stirred, False
+            if stirred:
+                self._judge()
+            with self._inbox:
+                if not self._wanted():
+                    continue
                 head, trouble, sweep = self._head, self._trouble, self._sweep or self._owes_sweep
                 self._news = self._sweep = self._owes_sweep = self._asked = False
                 self._begun += 1
@@ -104,24 +120,26 @@ class Actor(Thread):
             with self._inbox:
                 self._ended = self._begun
 
-    def _wait(self) -> None:
-        """Until there is something to do, or it is time to try again, or something of the stack ends by itself."""
-        pause = self._patience()
-        again = None if pause is None else time.monotonic() + pause
-        while not self._something():
-            left = self._due - time.time() if again is None else again - time.monotonic()
-            if left <= 0:
-                return
-            self._inbox.wait(min(left, LONGEST_LOOK) if left < NEVER else None)
+    def _wanted(self) -> bool:
+        """Whether there is something to do, or it is time to try again, or something of the stack ends by itself, or a
+        unit deserves its look by now."""
+        return self._news or self._sweep or self._asked or self._left() <= 0
 
-    def _something(self) -> bool:
-        return self._news or self._sweep or self._stopping or self._asked
+    def _left(self) -> float:
+        """Seconds until it is time for something. Who waits for the environment is not hurried by what drifts."""
+        if self._again is not None:
+            return self._again - time.monotonic()
+        return min(self._due - time.time(), self.worker.vigil.due_in())
 
     def _patience(self) -> float | None:
-        if not self._retries:
-            return None
-        delay = min(FIRST_RETRY * 2.0 ** min(self._retries - 1, 16), LONGEST_RETRY)
-        return delay * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+        left = self._left()
+        return min(max(left, 0), LONGEST_LOOK) if left < NEVER else None
+
+    def _judge(self) -> None:
+        try:
+            self.worker.judge()
+        except GitopsdError as error:  # looked at again by the next sweep at the latest
+            log.error("cannot be judged", stack=self.worker.name, error=str(error))
 
     def _settle(self, head: str | None, *, sweep: bool, trouble: str) -> None:
         try:
@@ -134,8 +152,13 @@ class Actor(Thread):
             log.exception("a fault of gitopsd itself; the stack is tried again", stack=self.worker.name)
             rest = Rest.RETRY
         self._retries = self._retries + 1 if rest is Rest.RETRY else 0
+        self._again = self._next_try()
         self._due = self._next_end()
         self._owes_sweep = sweep and rest is Rest.RETRY
+
+    def _next_try(self) -> float | None:
+        """When to try again what the environment blocks, in monotonic time."""
+        return time.monotonic() + pause_before(self._retries) if self._retries else None
 
     def _next_end(self) -> float:
         """When something of the stack ends by itself, in wall time. What is overdue could not be ended just now."""
@@ -145,3 +168,9 @@ class Actor(Thread):
             log.error("cannot be read", stack=self.worker.name, error=str(error))
             due = LONGEST_RETRY
         return NEVER if due is None else time.time() + max(due, FIRST_RETRY)
+
+
+def pause_before(retry: int) -> float:
+    """Seconds until the first, second ... try."""
+    delay = min(FIRST_RETRY * 2.0 ** min(retry - 1, 16), LONGEST_RETRY)
+    return delay * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import random
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 
 import structlog
 
-from gitopsd.execution.sweep import due, survey, suspicious
+from gitopsd.execution.sweep import Survey, due, survey, suspicious
 from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson
 from gitopsd.model.ids import UnitId, clusters_of
-from gitopsd.model.memory import HoldReason, StackState
-from gitopsd.model.ports import Probe
+from gitopsd.model.memory import Baseline, HoldReason, StackState
+from gitopsd.model.ports import Cluster, Probe
 from gitopsd.model.run import RunKind, Verdict
 from gitopsd.model.spec import DriftMode
 from gitopsd.stack.approvals import Approvals
@@ -25,8 +27,15 @@ from gitopsd.stack.rest import AGAIN, RETRY, Next
 from gitopsd.stack.runner import Ended
 from gitopsd.stack.tracked import Tracked
 from gitopsd.stack.verdicts import Verdicts
+from gitopsd.stack.vigil import NEVER, Vigil
 
 log = structlog.get_logger("gitopsd.stack")
+
+WHOLE_EVERY = 6 * 3600.0
+"""Seconds between two looks at everything tracked, also at what is watched; give or take a fifth."""
+
+EXAMINE_AGAIN = 30.0
+"""Seconds until the health of a unit is looked at again that could not be seen."""
 
 NO_LOOK = frozenset({HoldReason.ROLLBACK_FAILED, HoldReason.FAILED, HoldReason.SUSPENDED})
 """A stack with dirty units is looked at only while it waits for one of these: else a run is about to gate them."""
@@ -43,9 +52,12 @@ class Drift:
     facts: Facts
     parents: Parents
     probe: Probe
+    vigil: Vigil
     run: Callable[[RunKind, Ask, Planned], Ended]
     after: Callable[[Ended], Next]
     suspects: frozenset[UnitId] = field(default=frozenset(), init=False)
+    _whole_at: float = field(default=NEVER, init=False)  # when everything is next looked at, watched or not
+    _examined: bool = field(default=False, init=False)  # whether the health of everything was seen
 
     # ------------------------------------------------------------ who is suspected
 
@@ -55,9 +67,30 @@ class Drift:
 
     def over(self, ended: Ended) -> None:
         """A run over the whole stack has ended: it has looked at everybody."""
-        self.suspects = frozenset()
         if ended.run.verdict is Verdict.GOOD:
+            self.suspects = frozenset()
             self.facts.drift({})
+
+    def notice(self) -> None:
+        """Take in what the watches have seen, as far as it deserves a look by now."""
+        look = self.vigil.take()
+        if look.suspects:
+            self.suspects |= look.suspects - {d.unit for d in self.verdicts.ledger.state.dirty}
+        if look.ailing:
+            self._examine(look.ailing)
+
+    def _examine(self, units: frozenset[UnitId]) -> None:
+        """See how units are that somebody has written the status of."""
+        pipeline = self.verdicts.pipeline
+        try:
+            target = self.verdicts.target.ask()
+            desired = pipeline.desired_now(target) if target else None
+            if target is not None and desired is not None:
+                clusters = pipeline.clusters(clusters_of(units) | set(target.spec.clusters))
+                self._see(survey(clusters, desired, self._now(), among=units), clusters)
+        except (CommitError, NeedsPerson, EnvironmentFault) as error:
+            log.info("health not seen now", stack=self.verdicts.ledger.stack, error=str(error))
+            self.vigil.defer_health(units, EXAMINE_AGAIN)
 
     def sweep_unless_spoiled(self, before: EnvironmentFault | None) -> EnvironmentFault | None:
         """Look for drift. The first fault is handed back, not raised: the newest commit may be what ends it, such as
@@ -90,17 +123,30 @@ class Drift:
         applysets = pipeline.applysets(ledger.stack, clusters)
         self.parents.tend(clusters)
         self.verdicts.reopen(target, self.probe)
-        now = ledger.clock.now()
-        modules = due(baselines, desired.modules, now, pipeline.terraform.drift_interval)
-        self.suspects = (suspicious(clusters, applysets, baselines) | modules) - {d.unit for d in state.dirty}
-        seen = survey(clusters, desired, now)
-        self.facts.see(seen.health)
+        modules = due(baselines, desired.modules, self._now(), pipeline.terraform.drift_interval)
+        unseen = self._unseen(baselines)
+        found = suspicious(clusters, applysets, {u: baselines[u] for u in unseen})
+        self.suspects |= (found | modules) - {d.unit for d in state.dirty}
+        self._see(survey(clusters, desired, self._now(), among=unseen if self._examined else None), clusters)
+        self._examined = True
         self.facts.use_keys(key_use(pipeline.vault, desired))
-        ledger.note_jobs(seen.jobs, clusters)
         self.tracked.tidy()
         self._clear_out(desired.modules)
-        if not self.suspects:
-            self.facts.drift({}, kept=modules_of(self.facts.drifted))  # they are looked at when they are due
+
+    def _unseen(self, baselines: Mapping[UnitId, Baseline]) -> frozenset[UnitId]:
+        """What no watch tells of, or from time to time everything: some changes show in no event."""
+        now = self.verdicts.ledger.clock.monotonic()
+        whole, first = now >= self._whole_at, self._whole_at == NEVER
+        if whole or first:
+            self._whole_at = now + WHOLE_EVERY * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+        return frozenset(unit for unit in baselines if whole or not self.vigil.covers(unit))
+
+    def _see(self, seen: Survey, clusters: Mapping[str, Cluster]) -> None:
+        self.facts.see(seen.health)
+        self.verdicts.ledger.note_jobs(seen.jobs, clusters)
+
+    def _now(self) -> datetime:
+        return self.verdicts.ledger.clock.now()
 
     def _clear_out(self, wanted: Iterable[UnitId]) -> None:
         """Remove what destroyed and abandoned Terraform components have left on this host."""
@@ -136,7 +182,10 @@ class Drift:
             scope - planned_for - untold, wanted
         )  # finished Jobs, too, of which no plan says anything
         locked = {unit: f"cannot be compared or healed: {why}" for unit, why in planned.locked.items()}
-        self.facts.drift({**drift_of(planned.plan), **locked}, kept=modules_of(self.facts.drifted) - scope)
+        changing = {c.unit for c in planned.plan.applies()}
+        self.vigil.clean(set(planned.plan.equal) - changing)
+        self.vigil.mended(changing)
+        self.facts.drift({**drift_of(planned.plan), **locked}, kept=set(self.facts.drifted) - scope)
         if planned.plan.empty or report or target.spec.drift is DriftMode.REPORT:
             planned.bench.discard()
             self.tracked.take_note(planned)
@@ -146,7 +195,7 @@ class Drift:
         if ended.run.verdict is Verdict.FAILED:
             return RETRY
         if ended.run.verdict is Verdict.GOOD:
-            self.facts.drift(locked)
+            self.facts.drift(locked, kept=set(self.facts.drifted) - scope)
         return self.after(ended)
 
     def _plan(self, target: Ask, scope: Collection[UnitId]) -> Planned:

@@ -17,6 +17,7 @@ from gitopsd.model.orders import Order, OrderKind
 from gitopsd.model.ports import Cluster
 from gitopsd.model.units import KubernetesUnit
 from gitopsd.planning.creators import is_job
+from gitopsd.planning.inventory import baseline_of
 from gitopsd.planning.modules import remembered_baseline
 from gitopsd.stack import remember
 from gitopsd.stack.ledger import Ledger
@@ -188,7 +189,7 @@ class Parents:
         found = members(clusters, applysets, memory)
         known = record.baselines(stack)
         lost = [live for live in found if live.id not in known]
-        made = (Baseline.of(live, component="", order=(0, 0), digest="", at=now) for live in lost)
+        made = (baseline_of(live, component="", order=(0, 0), digest="", at=now) for live in lost)
         modules = (remembered_baseline(m, now) for m in memory.modules)
         roots = (base for base in modules if base.unit not in known)
         asked = wanted(memory)

@@ -25,9 +25,11 @@ from gitopsd.model.spec import StackSpec
 from gitopsd.model.units import Desired, KubernetesUnit, Person, Revision, TerraformUnit
 from gitopsd.planning.assemble import assemble, assemble_rollback
 from gitopsd.planning.findings import Finding
+from gitopsd.planning.inventory import baseline_of
 from gitopsd.planning.resolve import resolve
 from gitopsd.planning.seals import raise_locked, still_sealed, with_opened
 from gitopsd.planning.select import select
+from gitopsd.planning.send import autoscaled_targets, ignored_paths
 from gitopsd.render import ModuleFacts, Renderer
 from gitopsd.stack.claims import Claims, Reader
 from gitopsd.stack.handover import Handover
@@ -418,12 +420,17 @@ class Pipeline:
 
 def _equal(plan: Plan, desired: Desired, findings: Mapping[UnitId, Finding], at: str) -> tuple[Baseline, ...]:
     found = []
+    autoscaled = autoscaled_targets(desired)
     for unit in plan.equal:
         if unit.is_terraform:
             continue
         live, wanted = findings[unit].live, desired.units[unit]
         if live is not None:
-            found.append(Baseline.of(live, component=wanted.component, order=wanted.order, digest=wanted.digest, at=at))
+            ignore = ignored_paths(wanted, autoscaled)
+            base = baseline_of(
+                live, component=wanted.component, order=wanted.order, digest=wanted.digest, at=at, ignore=ignore
+            )
+            found.append(base)
     return tuple(found)
 
 

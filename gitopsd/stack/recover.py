@@ -13,6 +13,7 @@ from gitopsd.model.memory import Baseline, Dirty, Intent
 from gitopsd.model.plan import Action
 from gitopsd.model.ports import Cluster
 from gitopsd.model.run import RunKind, RunRecord, Verdict
+from gitopsd.planning.inventory import baseline_of
 from gitopsd.stack.ledger import Ledger
 
 log = structlog.get_logger("gitopsd.stack")
@@ -50,7 +51,7 @@ def recover(
         if base is not None:
             baselines.append(replace(base, certain=False))
         elif mine and isinstance(live, LiveObject):
-            base = Baseline.of(live, component=intent.component, order=intent.order, digest="", at=ledger.now())
+            base = baseline_of(live, component=intent.component, order=intent.order, digest="", at=ledger.now())
             baselines.append(replace(base, certain=False))
         mark = _dirty(intent, live, mine=mine)
         if mark is not None and intent.run not in heals:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -34,8 +34,12 @@ from gitopsd.stack.rest import AGAIN, RETRY, SETTLED, STOPPED, Next, Rest
 from gitopsd.stack.runner import Ended, Order, Runner
 from gitopsd.stack.tracked import Tracked
 from gitopsd.stack.verdicts import Verdicts
+from gitopsd.stack.vigil import Interest, Vigil
 
 log = structlog.get_logger("gitopsd.stack")
+
+Watch = Callable[[Mapping[str, Interest]], None]
+"""Has what a stack has in each cluster watched from now on."""
 
 REMEDY = "push a fix, or `gitopsd retry %s` tries it once more"
 
@@ -57,6 +61,7 @@ class StackWorker:
         publish: Publish,
         *,
         approvers: str = "root",
+        watch: Watch = lambda _: None,
     ) -> None:
         self.ledger, self.pipeline, self.attention = ledger, pipeline, attention
         self.facts = Facts(ledger, publish)
@@ -69,9 +74,20 @@ class StackWorker:
         self.people = People(ledger)
         self._keys_then = ""  # the sealing keys of the last look
         self.parents = Parents(ledger, pipeline.terraform.cluster)
-        run, after = self._run, self._after
-        self.drift = Drift(self.verdicts, self.tracked, self.approvals, self.facts, self.parents, probe, run, after)
-        self.detours = Detours(self.verdicts, self.approvals, self._plan, self._run_for, after)
+        self.vigil = Vigil(ledger.clock.monotonic)
+        self._watch = watch
+        self.drift = Drift(
+            self.verdicts,
+            self.tracked,
+            self.approvals,
+            self.facts,
+            self.parents,
+            probe,
+            self.vigil,
+            run=self._run,
+            after=self._after,
+        )
+        self.detours = Detours(self.verdicts, self.approvals, self._plan, self._run_for, self._after)
         self._trouble = ""
         self._unreadable = False  # the commit that is asked for
         self._rewound = ""
@@ -91,6 +107,16 @@ class StackWorker:
         """Seconds until something of the stack ends by itself: a suspension, the wait for an answer."""
         return self.people.due_in()
 
+    def judge(self) -> None:
+        """Decide which of the things that the watches have seen deserve a look, and when."""
+        self.vigil.judge(self.ledger.record.baselines(self.name))
+
+    def _keep_watch(self, ask: Ask) -> None:
+        """Have everything watched that the stack tracks."""
+        kinds = frozenset((group, kind) for kind, _, group in (k.partition(".") for k in self.ledger.memory.kinds))
+        applysets = self.pipeline.applysets(self.name, ask.spec.clusters)
+        self._watch({name: Interest(applyset, kinds) for name, applyset in applysets.items()})
+
     def settle(self, commit: str, *, sweep: bool = False) -> Rest:
         """Bring the stack to `commit`, or as near as rules and environment allow. With `sweep`, look for drift too."""
         spoiled: EnvironmentFault | None = None
@@ -101,7 +127,9 @@ class StackWorker:
                     self._obey_blindly(commit)
                     return Rest.SETTLED
                 self._prepare(ask)
+                self._keep_watch(ask)
                 self.people.obey(commit, self.pipeline.clusters(ask.spec.clusters), partial(self.pipeline.unlock, ask))
+                self.drift.notice()
                 if sweep:
                     spoiled = self.drift.sweep_unless_spoiled(spoiled)
                     sweep = spoiled is not None

@@ -16,6 +16,7 @@ from gitopsd.model.spec import Component, KubernetesComponent, StackSpec
 from gitopsd.model.units import Desired, Document, KubernetesUnit, Manifest, Origin, Person, Revision
 from gitopsd.planning.assemble import assemble
 from gitopsd.planning.findings import Finding
+from gitopsd.planning.inventory import baseline_of
 from gitopsd.planning.resolve import resolve
 from gitopsd.planning.select import Candidate, Selection, select
 from gitopsd.planning.send import autoscaled_targets, manifest_to_send
@@ -148,7 +149,7 @@ def refusal(kind: RejectionKind, message: str = "no", *fields: str) -> Rejection
 
 
 def baseline(live: LiveObject, unit: KubernetesUnit | None = None, **more: Any) -> Baseline:
-    base = Baseline.of(
+    base = baseline_of(
         live,
         component=unit.component if unit else "app",
         order=unit.order if unit else (0, 0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import cast
@@ -11,12 +12,15 @@ from typing import cast
 import pytest
 
 from gitopsd.model.errors import EnvironmentFault
+from gitopsd.model.ids import UnitId
 from gitopsd.stack import actor as actor_module
-from gitopsd.stack.actor import Actor
+from gitopsd.stack.actor import Actor, pause_before
 from gitopsd.stack.attention import StackAttention
+from gitopsd.stack.vigil import Vigil
 from gitopsd.stack.worker import Rest, StackWorker
 
 PATIENCE = 20.0
+UNIT = UnitId("default", "", "ConfigMap", "web", "settings")
 
 
 @dataclass
@@ -31,6 +35,17 @@ class FakeWorker:
     gate: threading.Event = field(default_factory=threading.Event)
     inside: threading.Event = field(default_factory=threading.Event)
     due: float | None = None
+    vigil: Vigil = field(default_factory=lambda: Vigil(time.monotonic))
+    judged: int = 0
+    suspects: list[frozenset[UnitId]] = field(default_factory=list)
+    drifted: bool = False
+
+    def judge(self) -> None:
+        with self.changed:
+            self.judged += 1
+            if self.drifted:
+                self.vigil.defer([UNIT], 0)
+            self.changed.notify_all()
 
     def due_in(self) -> float | None:
         return self.due
@@ -44,6 +59,7 @@ class FakeWorker:
         self.inside.set()
         assert self.gate.wait(PATIENCE)
         with self.changed:
+            self.suspects.append(self.vigil.take().suspects)
             self.settled.append((commit, sweep))
             rest = self.rests.pop(0) if self.rests else Rest.SETTLED
             self.changed.notify_all()
@@ -118,13 +134,54 @@ def test_what_is_blocked_is_tried_again_with_growing_pauses(
 
 
 @pytest.mark.parametrize(
-    ("retries", "seconds"), [(0, None), (1, 1.0), (2, 2.0), (5, 16.0), (6, 30.0), (1000, 30.0), (10**6, 30.0)]
+    ("retries", "seconds"), [(1, 1.0), (2, 2.0), (5, 16.0), (6, 30.0), (1000, 30.0), (10**6, 30.0)]
 )
-def test_pauses_double_up_to_a_limit(retries: int, seconds: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_double_up_to_a_limit(retries: int, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "uniform", lambda _a, _b: 1.0)
-    idle = Actor(cast(StackWorker, FakeWorker()), StackAttention(lambda commit: commit))
-    idle._retries = retries
-    assert idle._patience() == seconds
+    assert pause_before(retries) == seconds
+
+
+def test_what_a_watch_saw_is_judged_and_only_what_deserves_a_look_gets_one(actor: Actor, worker: FakeWorker) -> None:
+    actor.fetched("c1", "")
+    worker.until(lambda: len(worker.settled) == 1)
+    worker.vigil.stir()
+    worker.until(lambda: worker.judged == 1)
+    worker.drifted = True
+    worker.vigil.stir()
+    worker.until(lambda: len(worker.settled) == 2)
+    assert worker.suspects == [frozenset(), frozenset({UNIT})]
+    assert worker.settled == [("c1", False), ("c1", False)]
+
+
+def test_what_deserves_a_look_later_gets_it_then_and_not_before(actor: Actor, worker: FakeWorker) -> None:
+    actor.fetched("c1", "")
+    worker.until(lambda: len(worker.settled) == 1)
+    began = time.monotonic()
+    worker.vigil.defer([UNIT], 0.2)
+    worker.vigil.stir()
+    worker.until(lambda: len(worker.settled) == 2)
+    assert time.monotonic() - began >= 0.2
+    assert worker.suspects[1] == frozenset({UNIT})
+
+
+def test_drift_does_not_hurry_a_stack_that_waits_for_its_environment(
+    worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actor_module, "FIRST_RETRY", 3600.0)
+    monkeypatch.setattr(actor_module, "LONGEST_RETRY", 3600.0)
+    worker.rests, worker.drifted = [Rest.RETRY], True
+    blocked = Actor(cast(StackWorker, worker), StackAttention(lambda commit: commit))
+    blocked.start()
+    try:
+        blocked.fetched("c1", "")
+        worker.until(lambda: len(worker.settled) == 1)
+        for number in range(3):
+            worker.vigil.stir()
+            worker.until(lambda: worker.judged > number)  # noqa: B023 - waited for in the same turn
+        assert len(worker.settled) == 1
+    finally:
+        blocked.stop()
+        blocked.join(PATIENCE)
 
 
 def test_a_blocked_stack_does_not_spin(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> None:
