@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from gitopsd.cluster.locate import Locator
 from gitopsd.cluster.objects import Objects
 from gitopsd.cluster.parent import Parents
 from gitopsd.cluster.settings import ClusterSettings, Limits
+from gitopsd.cluster.watch import KindWatch, Watches
 from gitopsd.cluster.workers import Workers
 from gitopsd.cluster.workloads import Workloads
 from gitopsd.model.ids import UnitId
@@ -50,6 +51,14 @@ class KubernetesCluster:
         self._namespace = settings.namespace
         self._objects = Objects(self._connection, locator, access)
         self._listing = Listing(settings.name, self._connection, locator, access, self._workers)
+        self._watches = Watches(
+            settings.name,
+            connection=self._connection,
+            locator=locator,
+            access=access,
+            listing=self._listing,
+            limits=limits.watch,
+        )
         self._workloads = Workloads(self._objects, self._listing, locator, self._workers)
         self._parents = Parents(settings.name, settings.namespace, self._connection, house)
         self._leases = Leases(settings.name, settings.namespace, self._connection, house)
@@ -63,7 +72,8 @@ class KubernetesCluster:
         self.close()
 
     def close(self) -> None:
-        """Wait for requests under way, then end the workers and the connections."""
+        """End the watches, wait for requests under way, then end the workers and the connections."""
+        self._watches.close()
         self._workers.close()
         self._connection.close()
 
@@ -105,6 +115,9 @@ class KubernetesCluster:
 
     def list(self, group: str, kind: str, namespace: str = "", *, limit: int = 0) -> tuple[LiveObject, ...]:
         return self._listing.kind(group, kind, namespace, limit)
+
+    def watch(self, group: str, kind: str, applysets: Collection[str]) -> KindWatch:
+        return self._watches.watch(group, kind, applysets)
 
     def workloads(self, units: Sequence[UnitId]) -> dict[UnitId, Workload | Absence]:
         return self._workloads.read(units)

@@ -17,6 +17,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 
 from gitopsd.cluster.credentials import Credentials, Session
 from gitopsd.cluster.settings import ClusterSettings, Limits
+from gitopsd.cluster.streams import Stream
 from gitopsd.model.errors import ConfigurationError, EnvironmentFault, Problem
 
 JSON = "application/json"
@@ -64,6 +65,10 @@ class Reply:
 
 Transient = Callable[[Reply], bool]
 """Whether an answer means that the same request may succeed a moment later."""
+
+
+Sleep = Callable[[float], None]
+"""How the pause between two attempts is spent; may raise, if nobody wants the answer any more."""
 
 
 def overloaded(reply: Reply) -> bool:
@@ -122,26 +127,50 @@ class Connection:
         """The credential as the kubeconfig names it: what a person has to look at after a 401."""
         return self._session.user
 
-    def send(self, request: Request) -> Reply:
+    def send(self, request: Request, sleep: Sleep = time.sleep) -> Reply:
         """The final answer to a request.
 
         Connections that break, and answers that the request calls transient, are repeated with jittered exponential
-        pauses, or after the pause that the server asks for, until the budget is spent.
+        pauses, or after the pause that the server asks for, until the budget is spent. `sleep` may raise to give up.
         """
         body = None if request.body is None else orjson.dumps(request.body)
+
+        def once(session: Session) -> Reply:
+            answer = self._ask(session, session.pool, request, body, self._timeout)
+            return Reply(answer.status, answer.headers, answer.data)
+
+        return self._repeat(request, once, sleep)
+
+    def stream(self, request: Request, silence: float, sleep: Sleep = time.sleep) -> Stream | Reply:
+        """An answer that comes in pieces, on a connection of its own; it may be silent for so many seconds. Refusals
+        are answered whole. Repeated as `send` does until the answer has begun."""
+        streams: list[Stream] = []
+        timeout = urllib3.Timeout(connect=self._limits.connect, read=silence)
+
+        def once(session: Session) -> Reply:
+            answer = self._ask(session, session.streams, request, None, timeout, preload_content=False)
+            if 200 <= answer.status < 300:
+                streams.append(Stream(answer, silence))
+                return Reply(answer.status, answer.headers, b"")
+            return Reply(answer.status, answer.headers, answer.data)
+
+        reply = self._repeat(request, once, sleep)
+        return streams[0] if streams else reply
+
+    def _repeat(self, request: Request, once: Callable[[Session], Reply], sleep: Sleep) -> Reply:
         started = time.monotonic()
         uncertain = False
         attempt = 0
         while True:
             attempt += 1
             try:
-                reply = self._authorized(request, body)
+                reply = self._authorized(once)
             except HTTPError as error:
                 untouched = _never_sent(error)
                 uncertain = uncertain or not untouched
                 if _permanent(error) or not (request.repeatable or untouched):
                     self._fail(request, describe_error(error))
-                self._pause(request, attempt, started, None, describe_error(error))
+                sleep(self._wait(request, attempt, started, None, describe_error(error)))
                 continue
             if 300 <= reply.status < 400 and reply.status != 304:
                 self._fail(request, f"the server redirects to {reply.headers.get('Location', 'nowhere')}: not followed")
@@ -149,11 +178,12 @@ class Connection:
                 elapsed = time.monotonic() - started
                 return Reply(reply.status, reply.headers, reply.body, attempt, elapsed, uncertain)
             uncertain = uncertain or reply.status >= 500
-            self._pause(request, attempt, started, reply.retry_after, self._words(request, reply))
+            sleep(self._wait(request, attempt, started, reply.retry_after, self._words(request, reply)))
 
     def close(self) -> None:
         """Close the idle connections; those in use are closed when their answer has come."""
         self._session.pool.clear()
+        self._session.streams.clear()
 
     def fault(
         self, message: str, *, unit: str = "", remedy: str = "", retry_after: float | None = None
@@ -162,15 +192,15 @@ class Connection:
         text = f"cluster {self.name} ({self.server}): {message}"
         return EnvironmentFault(Problem(text, unit=unit, remedy=remedy), retry_after=retry_after)
 
-    def _authorized(self, request: Request, body: bytes | None) -> Reply:
+    def _authorized(self, once: Callable[[Session], Reply]) -> Reply:
         """One attempt; a second one with new credentials when these are not accepted (expired, rotated)."""
         session = self._session
         if session.stale(time.time()):
             session = self._renew(session)
-        reply = self._once(session, request, body)
+        reply = once(session)
         if reply.status != 401:
             return reply
-        reply = self._once(self._renew(session), request, body)
+        reply = once(self._renew(session))
         if reply.status != 401:
             return reply
         raise self.fault(
@@ -189,34 +219,43 @@ class Connection:
                     raise EnvironmentFault(*error.problems) from error
             return self._session
 
-    def _once(self, session: Session, request: Request, body: bytes | None) -> Reply:
+    @staticmethod
+    def _ask(
+        session: Session,
+        pool: urllib3.PoolManager,
+        request: Request,
+        body: bytes | None,
+        timeout: urllib3.Timeout,
+        *,
+        preload_content: bool = True,
+    ) -> urllib3.BaseHTTPResponse:
         headers = {"Accept": request.accept, "User-Agent": "gitopsd"}
         if body is not None:
             headers["Content-Type"] = request.content_type
         if session.authorization:
             headers["Authorization"] = session.authorization
         headers.update(request.headers or {})
-        answer = session.pool.request(
+        return pool.request(
             request.method,
             session.server + request.target,
             body=body,
             headers=headers,
-            timeout=self._timeout,
+            timeout=timeout,
             retries=False,
             redirect=False,
+            preload_content=preload_content,
         )
-        return Reply(answer.status, answer.headers, answer.data)
 
-    def _pause(self, request: Request, attempt: int, started: float, asked: float | None, what: str) -> None:
-        """Sleep before the next attempt, or raise if that would begin after the budget."""
+    def _wait(self, request: Request, attempt: int, started: float, asked: float | None, what: str) -> float:
+        """The pause before the next attempt; raises if that would begin after the budget."""
         limits = self._limits
-        usual = min(limits.most, limits.first * 2 ** (attempt - 1)) * self._random.uniform(0.5, 1.5)
+        usual = min(limits.most, limits.first * 2.0 ** (attempt - 1)) * self._random.uniform(0.5, 1.5)
         wait = max(asked or 0.0, usual)
         spent = time.monotonic() - started
         if spent + wait > limits.budget:
             tries = f"tried {attempt} times in {spent:.0f} s" if attempt > 1 else "not tried again"
             self._fail(request, f"{what}; {tries}", asked)
-        time.sleep(wait)
+        return wait
 
     def _fail(self, request: Request, what: str, retry_after: float | None = None) -> NoReturn:
         raise self.fault(f"{request.method} {request.path}: {what}", retry_after=retry_after)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,12 +26,27 @@ EXPIRY_SKEW = 30.0
 """Seconds before its expiry at which a plugin's credential is asked for anew. The library's own five minutes would run
 the plugin before every single request when it hands out short-lived tokens."""
 
+STREAMS = 64
+"""Idle connections kept for streams: one that has come to its ordinary end goes on with the same connection."""
+
+KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""A peer that is gone without a word is noticed after a minute, although nothing is sent on a stream."""
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Everything that a request needs. Replaced whole when the credentials are renewed; `expires` is Unix time."""
+    """Everything that a request needs. Replaced whole when the credentials are renewed; `expires` is Unix time.
+
+    `streams` is for answers without an end: they neither wait for a connection of `pool` nor keep one from it.
+    """
 
     pool: urllib3.PoolManager
+    streams: urllib3.PoolManager
     server: str
     authorization: str
     user: str
@@ -168,6 +184,7 @@ class Credentials:
 
     def _session(self, configuration: Any, user: str, expires: float | None) -> Session:
         from kubernetes.client.rest import RESTClientObject
+        from urllib3.connection import HTTPConnection
 
         server = str(configuration.host).rstrip("/")
         refuse_plaintext(server, self._wrong)
@@ -175,7 +192,11 @@ class Credentials:
         configuration.connection_pool_maxsize = self._pool_size
         # Asked once: the hook behind it may run a plugin.
         authorization = str(configuration.api_key.get("BearerToken") or "").strip()
-        return Session(RESTClientObject(configuration).pool_manager, server, authorization, user, expires)
+        pool = RESTClientObject(configuration).pool_manager
+        configuration.connection_pool_maxsize = STREAMS
+        configuration.socket_options = [*HTTPConnection.default_socket_options, *KEEPALIVE]
+        streams = RESTClientObject(configuration).pool_manager
+        return Session(pool, streams, server, authorization, user, expires)
 
     def _wrong(self, message: str, remedy: str = "") -> ConfigurationError:
         path = self._settings.kubeconfig

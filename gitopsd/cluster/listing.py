@@ -3,13 +3,14 @@ server's cache, which may be older than what was just written."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from gitopsd.cluster.access import Access, Ask
-from gitopsd.cluster.connection import JSON, Connection, Request
+from gitopsd.cluster.connection import JSON, Connection, Request, Sleep
 from gitopsd.cluster.errors import read_refusal, readable
 from gitopsd.cluster.locate import Locator, Place
 from gitopsd.cluster.workers import Workers
@@ -36,6 +37,18 @@ class Query:
 
 class Unserved(Exception):  # a signal between two functions of this module, not a failure
     """A bare 404: the kind is not served at this moment."""
+
+
+class Expired(Exception):  # a signal as well
+    """The continue token is older than what the server remembers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list, and the resourceVersion that all of it shows ("" where the server has none)."""
+
+    items: list[dict[str, Any]]
+    version: str
 
 
 class Listing:
@@ -75,56 +88,47 @@ class Listing:
 
     def live(self, query: Query) -> tuple[LiveObject, ...]:
         """The objects of a query. Raises Unserved if the kind is not served, EnvironmentFault for other obstacles."""
-        return tuple(self._object(query.place, item) for item in self._items(query))
-
-    def _object(self, place: Place, item: Mapping[str, Any]) -> LiveObject:
-        # Items of a list do not say what they are, and metadata-only ones say that they are PartialObjectMetadata.
-        metadata = item.get("metadata") or {}
-        body = {**item, "apiVersion": place.api_version, "kind": place.resource.kind}
-        unit = UnitId(
-            self._name,
-            place.resource.group,
-            place.resource.kind,
-            str(metadata.get("namespace") or ""),
-            str(metadata.get("name") or ""),
-        )
-        return LiveObject(unit, body)
+        return tuple(as_live(self._name, query.place, item) for item in self._items(query))
 
     def _items(self, query: Query) -> list[dict[str, Any]]:
         for _ in range(_RESTARTS):
             try:
-                return list(self._pages(query))
-            except _Expired:
+                return [item for page in self.pages(query) for item in page.items]
+            except Expired:
                 continue  # what was read so far belongs to a state that the server has forgotten: all over again
         raise self._connection.fault(f"GET {query.place.path}: the list grows old faster than it can be read")
 
-    def _pages(self, query: Query) -> Iterator[dict[str, Any]]:
-        parameters = {"limit": str(min(PAGE, query.most or PAGE))}
+    def pages(self, query: Query, *, size: int = PAGE, sleep: Sleep = time.sleep) -> Iterator[Page]:
+        """A list part by part, at least one. Raises Unserved, Expired if the server forgets the state that it was
+        reading from, and EnvironmentFault for other obstacles."""
+        parameters = {"limit": str(min(size, query.most or size))}
         if query.selector:
             parameters["labelSelector"] = query.selector
-        seen = 0
+        left = query.most
         while True:
-            body = self._page(query, parameters)
-            for item in body.get("items") or ():
-                yield item
-                seen += 1
-                if seen == query.most:
-                    return
-            following = (body.get("metadata") or {}).get("continue")
-            if not following:
+            body = self._page(query, parameters, sleep)
+            metadata = body.get("metadata") or {}
+            items = list(body.get("items") or ())
+            del body  # nothing but the part that is handed out stays in memory meanwhile
+            if query.most:
+                items = items[:left]
+                left -= len(items)
+            yield Page(items, str(metadata.get("resourceVersion") or ""))
+            following = metadata.get("continue")
+            if not following or (query.most and not left):
                 return
             parameters["continue"] = str(following)
 
-    def _page(self, query: Query, parameters: Mapping[str, str]) -> dict[str, Any]:
+    def _page(self, query: Query, parameters: Mapping[str, str], sleep: Sleep) -> dict[str, Any]:
         place = query.place
         accept = f"{_METADATA},{JSON}" if query.metadata else JSON
         request = Request("GET", place.path, dict(parameters), accept=accept, headers={"Accept-Encoding": "gzip"})
-        reply = self._connection.send(request)
+        reply = self._connection.send(request, sleep)
         if reply.ok:
             return reply.object()
         refusal = read_refusal(reply.status, reply.json())
         if refusal.code == 410 and "continue" in parameters:
-            raise _Expired
+            raise Expired
         if refusal.code == 404 and not refusal.not_found:
             raise Unserved
         resource = place.resource
@@ -142,8 +146,17 @@ class Listing:
         )
 
 
-class _Expired(Exception):
-    """The continue token is older than what the server remembers."""
+def as_live(cluster: str, place: Place, item: Mapping[str, Any]) -> LiveObject:
+    """An item of a list or an event: they do not say what they are, or that they are PartialObjectMetadata."""
+    metadata = item.get("metadata") or {}
+    unit = UnitId(
+        cluster,
+        place.resource.group,
+        place.resource.kind,
+        str(metadata.get("namespace") or ""),
+        str(metadata.get("name") or ""),
+    )
+    return LiveObject(unit, {**item, "apiVersion": place.api_version, "kind": place.resource.kind})
 
 
 def _split(group_kind: str) -> tuple[str, str]:

@@ -123,14 +123,16 @@ class BlobCache(Protocol):
 
 
 class Watch(Protocol):
-    """One kind of one cluster, watched."""
+    """One kind of one cluster, watched. One thread reads it."""
 
     def events(self) -> Iterator[WatchEvent]:
         """First `Seen` for every object and `Whole`, then what happens; again `Seen` and `Whole` whenever something may
-        have been missed. Blocks between events, never raises for the environment's sake, ends after `close`."""
+        have been missed. An object may be told again as it was (same uid and resourceVersion). Blocks between events,
+        never raises for the environment's sake, ends after `close`."""
 
     def close(self) -> None:
-        """Let `events` end; returns at once, from any thread."""
+        """Let `events` end; returns at once, from any thread. It ends at once if it waits for an event or for its next
+        try, else when the request under way is answered."""
 
 
 class Cluster(Protocol):
@@ -168,7 +170,8 @@ class Cluster(Protocol):
 
     def watch(self, group: str, kind: str, applysets: Collection[str]) -> Watch:
         """Whatever happens to the objects of a kind that carry the label of one of these ApplySets, from a complete
-        list on. Raises EnvironmentFault if the kind is not served now, or cannot be watched at all."""
+        list on; without any, to every object of the kind. Objects have nothing but their metadata. Raises
+        EnvironmentFault if the kind is not served now, cannot be watched, or if its events do not arrive."""
 
     def workloads(self, units: Sequence[UnitId]) -> dict[UnitId, Workload | Absence]:
         """Objects with what they control, for the gate."""

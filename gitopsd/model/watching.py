@@ -34,14 +34,14 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Blind:
-    """Nothing is seen from now on; the watch tries again by itself."""
+    """Nothing is seen from now on; the watch tries again by itself, until `Sighted`."""
 
     fault: EnvironmentFault
 
 
 @dataclass(frozen=True, slots=True)
 class Sighted:
-    """The watch goes on where it was cut, and nothing was missed."""
+    """The watch goes on after `Blind`. Whatever happened meanwhile is told, by a list before this or by what follows."""
 
 
 WatchEvent = Seen | Removed | Whole | Blind | Sighted

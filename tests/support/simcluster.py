@@ -5,7 +5,7 @@ Every call passes its `Gatekeeper` before and after, which may count it, fail it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any, Protocol
@@ -38,6 +38,7 @@ from tests.support.simstate import (
     unit_of,
     with_defaults,
 )
+from tests.support.simwatch import SimWatch, metadata_only
 from tests.support.ssa import Body, applied, json_patched, updated
 
 LEASE = 60.0
@@ -61,6 +62,7 @@ class SimCluster:
     ) -> None:
         self.state, self._seconds, self._gatekeeper = state, seconds, gatekeeper
         self._lock = lock or RLock()
+        self.watches: list[SimWatch] = []
 
     @property
     def name(self) -> str:
@@ -116,7 +118,7 @@ class SimCluster:
         with self._call("members") as state:
             wanted = set(group_kinds)
             return tuple(
-                _metadata_only(unit, body)
+                metadata_only(unit, body)
                 for unit, body in sorted(state.objects.items())
                 if unit.group_kind in wanted
                 and (body["metadata"].get("labels") or {}).get(PART_OF_LABEL) == applyset
@@ -128,9 +130,16 @@ class SimCluster:
             if not state.served(group, kind):
                 raise EnvironmentFault(f"{kind}.{group} is not served now")
             found = [
-                _metadata_only(u, b) for u, b in state.of_kind(group, kind) if not namespace or u.namespace == namespace
+                metadata_only(u, b) for u, b in state.of_kind(group, kind) if not namespace or u.namespace == namespace
             ]
             return tuple(found[: limit or None])
+
+    def watch(self, group: str, kind: str, applysets: Collection[str]) -> SimWatch:
+        with self._call("watch") as state:
+            if not state.served(group, kind):
+                raise EnvironmentFault(f"{kind}.{group} is not served now")
+            self.watches.append(SimWatch(state, self._lock, group, kind, applysets))
+            return self.watches[-1]
 
     def workloads(self, units: Sequence[UnitId]) -> dict[UnitId, Workload | Absence]:
         with self._call("workloads") as state:
@@ -225,10 +234,6 @@ def _read(state: ServerState, unit: UnitId, api_version: str) -> LiveObject | Ab
         return Absence.KIND_UNSERVED
     body = state.objects.get(unit)
     return Absence.GONE if body is None else LiveObject(unit, body)
-
-
-def _metadata_only(unit: UnitId, body: Body) -> LiveObject:
-    return LiveObject(unit, {k: body[k] for k in ("apiVersion", "kind", "metadata")})
 
 
 def _workload(state: ServerState, unit: UnitId) -> Workload | Absence:

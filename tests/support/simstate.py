@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -83,6 +83,8 @@ class ServerState:
     created: Counter[UnitId] = field(default_factory=Counter)
     modules: dict[str, SimModule] = field(default_factory=dict)
     """Terraform's states, by state key."""
+    listeners: list[Callable[[UnitId, Body | None, Body | None], None]] = field(default_factory=list)
+    """Told of every write: the unit, its body before and after. A copy has none."""
 
     def copy(self) -> ServerState:
         return replace(
@@ -93,6 +95,7 @@ class ServerState:
             writes=list(self.writes),
             created=Counter(self.created),
             modules=copy.deepcopy(self.modules),
+            listeners=[],
         )
 
     # ------------------------------------------------------------ objects
@@ -114,6 +117,7 @@ class ServerState:
         if unit.kind in _COUNTED or unit.group not in {g for g, _ in _SERVED}:
             metadata["generation"] = _generation(live, made)
         self.objects[unit] = made
+        self._tell(unit, live, made)
         return made
 
     def edit(self, unit: UnitId, body: Body, manager: str, now: float) -> Body:
@@ -122,7 +126,11 @@ class ServerState:
 
     def remove(self, unit: UnitId) -> None:
         self.version += 1
-        del self.objects[unit]
+        self._tell(unit, self.objects.pop(unit), None)
+
+    def _tell(self, unit: UnitId, before: Body | None, after: Body | None) -> None:
+        for listener in tuple(self.listeners):
+            listener(unit, before, after)
 
     def delete(self, unit: UnitId, now: float) -> bool:
         """True if the object is gone at once; with finalizers, and a namespace, it is only marked."""
