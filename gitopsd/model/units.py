@@ -80,6 +80,20 @@ class Sealed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Traits:
+    """What the checks over a whole stack ask of a manifest, so that none of them has to read it: the object that an
+    autoscaler scales (kind, namespace, name), the kind that a definition brings (group, kind), what a Job is to do."""
+
+    scales: tuple[str, str, str] | None = None
+    defines: tuple[str, str] | None = None
+    job: str = ""
+
+
+PLAIN = Traits()
+"""Of nearly every object."""
+
+
+@dataclass(frozen=True, slots=True)
 class KubernetesUnit:
     """One Kubernetes object to apply.
 
@@ -87,7 +101,10 @@ class KubernetesUnit:
     marks; `digest` is over the manifest and the options, so that an unchanged digest means an unchanged wish.
     `adopt` names the deployers whose objects may be taken over. `values` are the outputs that the manifest still has to
     be filled with, by the name that stands in it; none are left once it is complete. `sealed` are the values of a
-    Secret that are still to be opened; its digest is part of this one's.
+    Secret that are still to be opened; its digest is part of this one's. `traits` are found in the manifest.
+
+    The manifest may be a mapping that is read when it is first asked for: what looks at every unit of a stack asks for
+    none.
     """
 
     id: UnitId
@@ -100,6 +117,7 @@ class KubernetesUnit:
     adopt: tuple[str, ...] = ()
     values: Mapping[str, OutputRef] = field(default_factory=dict)
     sealed: Sealed | None = None
+    traits: Traits = PLAIN
 
     @property
     def api_version(self) -> str:

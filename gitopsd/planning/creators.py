@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from gitopsd.kinds.builtin import custom_kinds
 from gitopsd.model.ids import UnitId
 from gitopsd.model.units import KubernetesUnit
 
@@ -22,12 +21,11 @@ class Creators:
         namespaces: dict[tuple[str, str], UnitId] = {}
         kinds: dict[tuple[str, str, str], UnitId] = {}
         for unit in units:
-            if is_namespace(unit.id):
+            kind = unit.id.kind
+            if kind == "Namespace" and not unit.id.group:
                 namespaces[unit.id.cluster, unit.id.name] = unit.id
-            elif is_crd(unit.id):
-                custom = custom_kinds(unit.manifest)
-                if custom is not None:
-                    kinds[unit.id.cluster, custom.group, custom.kind] = unit.id
+            elif unit.traits.defines is not None:
+                kinds[unit.id.cluster, *unit.traits.defines] = unit.id
         return cls(namespaces, kinds)
 
     def namespace_of(self, unit: UnitId) -> UnitId | None:

@@ -22,6 +22,7 @@ from gitopsd.model.errors import Problem, raise_if
 from gitopsd.model.modules import Output, OutputRef, Outputs
 from gitopsd.model.sensitive import Sensitive
 from gitopsd.model.units import KubernetesUnit, Manifest
+from gitopsd.planning.traits import traits_of
 
 Steps = tuple[str | int, ...]
 
@@ -129,7 +130,8 @@ def fill(unit: KubernetesUnit, outputs: Outputs) -> KubernetesUnit | Lacking:
         return Lacking(tuple(sorted(unknown)), tuple(sorted(unread)))
     manifest = _changed(unit.manifest, filling.scalar)
     raise_if(filling.problems)
-    return replace(unit, manifest=normalise(manifest), digest=digest, values={})
+    ready = normalise(manifest)
+    return replace(unit, manifest=ready, digest=digest, values={}, traits=traits_of(unit.id, ready))
 
 
 class _Filling:

@@ -20,14 +20,26 @@ from gitopsd.model.units import Desired, Document, KubernetesUnit, Manifest, Rev
 from gitopsd.planning.fill import misplaced, template
 from gitopsd.planning.graph import check_order
 from gitopsd.planning.seals import FALLBACK_NAMESPACE, sealed_unit, unsealed
+from gitopsd.planning.traits import traits_of
 
 
 @dataclass(frozen=True, slots=True)
-class _Scope:
+class Scope:
     """What is known of a kind: whether its objects live in namespaces, and in which versions it is (or will be)."""
 
     namespaced: bool
     versions: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """What documents of one component become. `problems` are the commit's mistakes, `unserved` kinds that no cluster
+    has now. `scopes` says of each kind in use (as `Kinds.scope` takes them) whether its objects live in namespaces."""
+
+    found: tuple[KubernetesUnit, ...]
+    scopes: Mapping[Use, bool]
+    problems: tuple[Problem, ...] = ()
+    unserved: tuple[Problem, ...] = ()
 
 
 def resolve(
@@ -45,12 +57,28 @@ def resolve(
     taken as namespaced. Raises CommitError with every mistake, or else EnvironmentFault with every kind that a
     cluster does not serve and no definition in the stack brings.
     """
-    kinds = _Kinds(spec, documents, catalogs)
+    brought = {k: s for d in documents for k, s in brought_by(spec.manifests(d.component), [d]).items()}
+    kinds = Kinds(brought, catalogs)
+    parts = [units_of(spec.manifests(d.component), [d], kinds) for d in documents]
+    found = {unit.id: unit for part in parts for unit in part.found}
+    problems = [problem for part in parts for problem in part.problems]
+    problems += duplicates([unit for part in parts for unit in part.found])
+    units = dict(sorted(found.items()))
+    roots = {module.id: module for module in sorted(modules, key=lambda m: m.id)}
+    problems += check_order(spec, {**units, **roots})
+    raise_if(problems)
+    raise_if([problem for part in parts for problem in part.unserved], EnvironmentFault)
+    return Desired(spec.name, revision, digest, units, roots)
+
+
+def units_of(component: KubernetesComponent, documents: Iterable[Document], kinds: Kinds) -> Units:
+    """The units of some documents of a component, in their order. Nothing in the answer depends on other documents but
+    by what `kinds` says of theirs."""
     problems: list[Problem] = []
     unserved: list[Problem] = []
     found: list[KubernetesUnit] = []
+    scopes: dict[Use, bool] = {}
     for source in documents:
-        component = spec.manifests(source.component)
         try:
             document, sealed = unsealed(source, component)
         except CommitError as error:
@@ -60,25 +88,21 @@ def resolve(
         problems += wrong
         if wrong:
             continue
-        scope = kinds.scope(component.cluster, document)
-        if isinstance(scope, Problem):
-            unserved.append(scope)
+        use = _use(component, document)
+        namespaced = kinds.scope(use)
+        if isinstance(namespaced, Problem):
+            unserved.append(_at(document, namespaced.message, remedy=namespaced.remedy))
             continue
+        scopes[use] = namespaced
         try:
-            unit, mistakes = _unit(component, document, namespaced=scope.namespaced)
+            unit, mistakes = _unit(component, document, namespaced=namespaced)
             unit = sealed_unit(unit, sealed) if sealed else unit
         except CommitError as error:
             problems += _located(document, error.problems)
             continue
         problems += mistakes
         found.append(unit)
-    problems += _duplicates(found)
-    units = {unit.id: unit for unit in sorted(found, key=lambda u: u.id)}
-    roots = {module.id: module for module in sorted(modules, key=lambda m: m.id)}
-    problems += check_order(spec, {**units, **roots})
-    raise_if(problems)
-    raise_if(unserved, EnvironmentFault)
-    return Desired(spec.name, revision, digest, units, roots)
+    return Units(tuple(found), scopes, tuple(problems), tuple(unserved))
 
 
 def _malformed(document: Document) -> list[Problem]:
@@ -129,6 +153,7 @@ def _unit(
             options=options,
             adopt=component.adopt,
             values=values,
+            traits=traits_of(unit, manifest),
         ),
         [_at(document, text, unit=str(unit)) for text in mistakes],
     )
@@ -155,7 +180,8 @@ def _options_text(options: UnitOptions) -> str:
     return canonical(to_plain(options)).decode()
 
 
-def _duplicates(units: Iterable[KubernetesUnit]) -> list[Problem]:
+def duplicates(units: Iterable[KubernetesUnit]) -> list[Problem]:
+    """A problem for each unit whose object another one asks for, too."""
     problems: list[Problem] = []
     seen: dict[UnitId, KubernetesUnit] = {}
     for unit in sorted(units, key=lambda u: (u.origin, u.component)):
@@ -200,40 +226,67 @@ def _rough_name(manifest: Manifest) -> str:
 # ---------------------------------------------------------------- kinds
 
 
-class _Kinds:
-    """What every kind is, from the clusters' catalogs, the definitions among the documents, and what is built in."""
+Use = tuple[str, str, str, str]
+"""A kind as a document names it: (cluster, group, kind, version)."""
 
-    def __init__(self, spec: StackSpec, documents: Iterable[Document], catalogs: Mapping[str, Catalog]) -> None:
-        self.catalogs = catalogs
-        self.brought: dict[tuple[str, str, str], _Scope] = {}
-        for document in documents:
-            custom = custom_kinds(document.manifest)
-            if custom is not None:
-                cluster = spec.manifests(document.component).cluster
-                scope = _Scope(custom.namespaced, frozenset(custom.versions))
-                self.brought[cluster, custom.group, custom.kind] = scope
+Brought = Mapping[tuple[str, str, str], Scope]
+"""What definitions in a stack bring, by (cluster, group, kind)."""
 
-    def scope(self, cluster: str, document: Document) -> _Scope | Problem:
-        """The scope of a document's kind, or why its cluster cannot take it."""
-        group, kind = group_kind(document.manifest)
-        version = str(document.manifest["apiVersion"]).rpartition("/")[2]
-        brought = self.brought.get((cluster, group, kind))
-        catalog = self.catalogs.get(cluster)
+
+def brought_by(component: KubernetesComponent, documents: Iterable[Document]) -> dict[tuple[str, str, str], Scope]:
+    """The kinds that definitions among the documents of a component bring to its cluster."""
+    found = {}
+    for document in documents:
+        custom = custom_kinds(document.manifest)
+        if custom is not None:
+            scope = Scope(custom.namespaced, frozenset(custom.versions))
+            found[component.cluster, custom.group, custom.kind] = scope
+    return found
+
+
+def _use(component: KubernetesComponent, document: Document) -> Use:
+    group, kind = group_kind(document.manifest)
+    return component.cluster, group, kind, str(document.manifest["apiVersion"]).rpartition("/")[2]
+
+
+class Kinds:
+    """What every kind is, from the clusters' catalogs, the definitions in the stack, and what is built in."""
+
+    def __init__(self, brought: Brought, catalogs: Mapping[str, Catalog]) -> None:
+        self._brought, self._catalogs = brought, catalogs
+        self._known: dict[Use, bool | Problem] = {}
+
+    @classmethod
+    def given(cls, scopes: Mapping[Use, bool]) -> Kinds:
+        """Kinds of which all that matters was found out before."""
+        kinds = cls({}, {})
+        kinds._known.update(scopes)
+        return kinds
+
+    def scope(self, use: Use) -> bool | Problem:
+        """Whether objects of a kind live in namespaces, or why its cluster cannot take them."""
+        found = self._known.get(use)
+        if found is None:
+            found = self._known[use] = self._scope(*use)
+        return found
+
+    def _scope(self, cluster: str, group: str, kind: str, version: str) -> bool | Problem:
+        brought = self._brought.get((cluster, group, kind))
+        catalog = self._catalogs.get(cluster)
         if catalog is None:
-            if brought is not None:
-                return brought
             known = BUILTIN.get((group, kind))
-            return _Scope(known is None or known.namespaced, frozenset({version}))
+            return brought.namespaced if brought is not None else known is None or known.namespaced
         served = catalog.find(group, kind)
         versions = frozenset(served.versions if served else ()) | (brought.versions if brought else frozenset())
         if version in versions:
             # The cluster's word goes first: the scope of a served kind cannot change.
-            return _Scope(served.namespaced, versions) if served else brought or _Scope(True, versions)
-        text = f"cluster {cluster} serves no Kind {kind} of {document.manifest['apiVersion']}"
+            return served.namespaced if served else brought is None or brought.namespaced
+        named = f"{group}/{version}" if group else version
+        text = f"cluster {cluster} serves no Kind {kind} of {named}"
         if versions:
             remedy = f"it has {', '.join(sorted(versions))}: change apiVersion"
         elif group:
             remedy = "install its CustomResourceDefinition, or add it to the stack"
         else:
             remedy = "check the spelling of apiVersion and kind"
-        return _at(document, text, remedy=remedy)
+        return Problem(text, remedy=remedy)

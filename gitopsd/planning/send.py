@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from gitopsd.kinds.fields import autoscaled, keep_ignored
+from gitopsd.kinds.fields import keep_ignored
 from gitopsd.kinds.marks import mark
 from gitopsd.model.live import LiveObject
 from gitopsd.model.units import Desired, KubernetesUnit, Manifest
@@ -17,7 +17,7 @@ Targets = Collection[tuple[str, str, str]]
 
 def autoscaled_targets(desired: Desired) -> Targets:
     """What the stack's own HorizontalPodAutoscalers scale."""
-    return autoscaled(unit.manifest for unit in desired.units.values())
+    return {unit.traits.scales for unit in desired.units.values() if unit.traits.scales is not None}
 
 
 def manifest_to_send(

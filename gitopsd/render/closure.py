@@ -19,18 +19,14 @@ _VENDOR: Final = "keep a copy in this repository and name its path: renders neve
 @dataclass(frozen=True, slots=True)
 class Closure:
     """The files (and symlinks) that a kustomization needs, sorted by path. `manifests` are those of them that have to
-    be YAML; `file` is the kustomization itself."""
+    be YAML; `file` is the kustomization itself. `digest` is equal if and only if the same files stand in the same
+    places."""
 
     directory: str
     file: str
     entries: tuple[TreeEntry, ...]
     manifests: tuple[TreeEntry, ...]
-
-    @property
-    def digest(self) -> str:
-        """Equal if and only if the same files stand in the same places."""
-        lines = (f"{entry.path}\0{entry.mode}\0{entry.oid}\n" for entry in self.entries)
-        return hashlib.sha256("".join([f"{self.directory}\n", *lines]).encode()).hexdigest()
+    digest: str
 
 
 def closure_of(view: TreeView, directory: str) -> Closure:
@@ -42,11 +38,13 @@ def closure_of(view: TreeView, directory: str) -> Closure:
         walk.root(walk.todo.pop())
     raise_if(walk.problems)
     by_path = sorted(walk.entries.items())
+    lines = (f"{entry.path}\0{entry.mode}\0{entry.oid}\n" for _, entry in by_path)
     return Closure(
         directory,
         file,
         tuple(entry for _, entry in by_path),
         tuple(entry for path, entry in by_path if path in walk.manifests),
+        hashlib.sha256("".join([f"{directory}\n", *lines]).encode()).hexdigest(),
     )
 
 

@@ -10,7 +10,8 @@ import orjson
 from gitopsd.model.errors import CommitError
 from gitopsd.model.ports import BlobCache
 from gitopsd.model.spec import Component, KubernetesComponent, StackSpec, TerraformComponent
-from gitopsd.render.layout import PlainLayout, layout_of
+from gitopsd.render.layout import PlainLayout
+from gitopsd.render.layouts import Layouts
 from gitopsd.render.modules import Facts, module_of, once
 from gitopsd.render.tools import Tools
 from gitopsd.render.view import TreeView
@@ -20,23 +21,27 @@ RENDER_VERSION: Final = "1"
 """To be raised whenever the same commit would give other objects: it is part of digests and cache keys."""
 
 
-def desired_digest(view: TreeView, spec: StackSpec, tools: Tools, cache: BlobCache, facts: Facts) -> str:
+def desired_digest(
+    view: TreeView, spec: StackSpec, tools: Tools, cache: BlobCache, *, layouts: Layouts, facts: Facts
+) -> str:
     """SHA-256 of everything that a render of this stack would read, in hexadecimal.
 
     Commits that ask the same have the same digest: names of manifest files, comments beside the stack's section and
     files that nothing refers to do not count. The program that runs Terraform modules does, and the host's settings for
     it: `facts` are asked for if there is a module. Raises EnvironmentFault if a tool is needed that the host has not.
     """
-    components = [_component(view, spec, component, tools) for component in spec.kubernetes]
+    components = [_component(view, spec, component, layouts, tools) for component in spec.kubernetes]
     known = once(facts)
     components += (_module(view, cache, spec, component, known) for component in spec.terraform)
     asked = [RENDER_VERSION, PARSER_VERSION, spec.name, spec.source, spec.section, components]
     return hashlib.sha256(orjson.dumps(asked)).hexdigest()
 
 
-def _component(view: TreeView, spec: StackSpec, component: KubernetesComponent, tools: Tools) -> list[Any]:
+def _component(
+    view: TreeView, spec: StackSpec, component: KubernetesComponent, layouts: Layouts, tools: Tools
+) -> list[Any]:
     try:
-        layout = layout_of(view, spec, component)
+        layout = layouts.of(view, spec, component)
     except CommitError:
         return _broken(view, component)
     if isinstance(layout, PlainLayout):

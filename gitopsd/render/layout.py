@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from gitopsd.model.errors import CommitError, Problem, raise_if
@@ -32,7 +32,12 @@ class ManifestFile:
 class PlainLayout:
     """A directory of plain manifests."""
 
+    directory: str
     files: tuple[ManifestFile, ...]
+
+    @property
+    def sheets(self) -> tuple[Sheet, ...]:
+        return self.files
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +46,36 @@ class KustomizeLayout:
 
     closure: Closure
 
+    @property
+    def sheets(self) -> tuple[Sheet, ...]:
+        return (self.closure,)
+
+
+Sheet = ManifestFile | Closure
+"""What objects are read from as one: a file of plain manifests, or a kustomization."""
 
 Layout = PlainLayout | KustomizeLayout
 
 
-def layout_of(view: TreeView, spec: StackSpec, component: KubernetesComponent) -> Layout:
-    """Raises CommitError with everything that keeps a component from being rendered, as far as names show it."""
+def path_of(sheet: Sheet) -> str:
+    """The file that people know a sheet by."""
+    return sheet.path if isinstance(sheet, ManifestFile) else sheet.file
+
+
+def layout_of(view: TreeView, spec: StackSpec, component: KubernetesComponent, known: Layout | None = None) -> Layout:
+    """Raises CommitError with everything that keeps a component from being rendered, as far as names show it.
+
+    `known` is the layout of the same component at another commit: manifest files that are still the same are taken over
+    as they are, so that nobody need look at them again.
+    """
     where = directory_of(view, spec, component).path
     names = {name for name in (*KUSTOMIZATIONS, CHART) if view.exists(join(where, name))}
     if CHART in names:
         raise CommitError(Problem(_NO_HELM, file=join(where, CHART), line=1))
     if names:
         return KustomizeLayout(closure_of(view, where))
-    return _plain(view, where, strict=spec.declared)
+    before = known.files if isinstance(known, PlainLayout) and known.directory == where else ()
+    return _plain(view, where, {file.path: file for file in before}, strict=spec.declared)
 
 
 def directory_of(view: TreeView, spec: StackSpec, component: Component) -> Arrival:
@@ -70,18 +92,22 @@ def directory_of(view: TreeView, spec: StackSpec, component: Component) -> Arriv
         raise CommitError(Problem(f"the commit has no directory {shown}", spec.file, component.line, field))
     if not view.is_directory(where.path):
         raise CommitError(Problem(f"{shown} is a file, not a directory", spec.file, component.line, field))
-    if not view.tree.files(where.path):
+    if not view.files(where.path):
         text = f"the directory {shown} holds no files; submodules are not followed"
         raise CommitError(Problem(text, spec.file, component.line, field))
     return where
 
 
-def _plain(view: TreeView, where: str, *, strict: bool) -> PlainLayout:
+def _plain(view: TreeView, where: str, known: Mapping[str, ManifestFile], *, strict: bool) -> PlainLayout:
     """A directory that a stack file names holds manifests alone (`strict`): what becomes unreadable in it must not look
     as if it had been removed."""
     files: list[ManifestFile] = []
     problems: list[Problem] = []
-    for entry in view.tree.files(where):
+    for entry in view.files(where):
+        before = known.get(entry.path)
+        if before is not None and before.strict is strict and (before.entry is entry or before.entry == entry):
+            files.append(before)
+            continue
         name = entry.path.rpartition("/")[2]
         if _hidden(entry.path, where):
             continue
@@ -89,16 +115,18 @@ def _plain(view: TreeView, where: str, *, strict: bool) -> PlainLayout:
         if not name.lower().endswith(_SUFFIXES) or name == STACK_FILE:
             continue
         try:
-            files += (replace(file, strict=strict) for file in _real_file(view, entry))
+            found = [replace(file, strict=strict) for file in _real_file(view, entry)]
         except LeavesTree:
             problems.append(Problem("this link leaves the repository, or leads back to itself", file=entry.path))
         except FileNotFoundError:
             problems.append(Problem("this link leads to nothing", file=entry.path))
-    problems += [_too_large(file) for file in files if file.entry.size > MAX_BYTES]
+        else:
+            files += found
+            problems += [_too_large(file) for file in found if file.entry.size > MAX_BYTES]
     if strict:
-        problems += [_submodule(path) for path in view.tree.submodules(where) if not _hidden(path, where)]
+        problems += [_submodule(path) for path in view.submodules(where) if not _hidden(path, where)]
     raise_if(problems)
-    return PlainLayout(tuple(files))
+    return PlainLayout(where, tuple(files))
 
 
 def _hidden(path: str, where: str) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,8 @@ from gitopsd.model.spec import KubernetesComponent, StackSpec
 from gitopsd.model.units import Document, Origin, TerraformUnit
 from gitopsd.render.closure import Closure
 from gitopsd.render.digest import RENDER_VERSION, desired_digest
-from gitopsd.render.layout import KustomizeLayout, Layout, ManifestFile, layout_of
+from gitopsd.render.layout import Layout, ManifestFile, Sheet, path_of
+from gitopsd.render.layouts import Layouts
 from gitopsd.render.modules import Facts, modules_of, no_terraform
 from gitopsd.render.objects import Collector, Found
 from gitopsd.render.tools import BuildFailed, Tools
@@ -28,41 +29,83 @@ _MAX_OUTPUT: Final = 64 * 1024 * 1024
 _PREFIX: Final = f"{RENDER_VERSION}.{PARSER_VERSION}"
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What the components of a stack are made of at a commit, and what keeps the others from being rendered."""
+
+    parts: tuple[tuple[KubernetesComponent, Layout], ...]
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The objects of sheets, by their keys, and what is wrong with those that are missing."""
+
+    found: Mapping[str, Sequence[Found]]
+    problems: tuple[Problem, ...] = ()
+
+
 class Renderer:
     """From commits to documents. Safe to use from several threads if the cache is."""
 
     def __init__(self, cache: BlobCache, tools: Tools | None = None) -> None:
         self._cache = cache
         self._tools = tools or Tools()
+        self._layouts = Layouts()
 
     def digest(self, tree: SourceTree, spec: StackSpec, facts: Facts = no_terraform) -> str:
         """The desired digest of a stack at a commit; `facts` are asked for if it has Terraform modules."""
-        return desired_digest(TreeView(tree), spec, self._tools, self._cache, facts)
+        return desired_digest(TreeView(tree), spec, self._tools, self._cache, layouts=self._layouts, facts=facts)
 
     def modules(self, tree: SourceTree, spec: StackSpec, facts: Facts) -> tuple[TerraformUnit, ...]:
         """Every Terraform root module of the stack. Raises CommitError with every problem of every one of them, as far
         as their code shows without being run; `facts` are asked for if there is one."""
         return modules_of(TreeView(tree), self._cache, spec, facts)
 
+    def outline(self, tree: SourceTree, spec: StackSpec) -> Outline:
+        """The sheets of a stack, of which nothing is read yet. One that is as it was in the commit before is the very
+        same value."""
+        view = TreeView(tree)
+        parts: list[tuple[KubernetesComponent, Layout]] = []
+        problems: list[Problem] = []
+        for component in spec.kubernetes:
+            try:
+                parts.append((component, self._layouts.of(view, spec, component)))
+            except CommitError as error:
+                problems += error.problems
+        return Outline(tuple(parts), tuple(problems))
+
+    def key(self, sheet: Sheet) -> str:
+        """Equal keys have equal objects. Raises EnvironmentFault if a tool is needed that the host has not."""
+        if isinstance(sheet, Closure):
+            return f"kustomize:{_PREFIX}:{self._tools.kustomize().version}:{sheet.digest}"
+        return f"{'manifests' if sheet.strict else 'plain'}:{_PREFIX}:{sheet.entry.oid}"
+
+    def contents(self, tree: SourceTree, sheets: Iterable[Sheet]) -> Contents:
+        """The objects of these sheets, out of the cache or rendered now. Raises EnvironmentFault if a tool is missing
+        or the scratch directory cannot be written."""
+        keyed = [(self.key(sheet), sheet) for sheet in sheets]
+        render = _Render(TreeView(tree), self._cache, self._tools)
+        render.load(keyed)
+        return Contents(render.found, tuple(render.problems))
+
     def render(self, tree: SourceTree, spec: StackSpec) -> tuple[Document, ...]:
         """Every object of the stack, in the order of components and files. Raises CommitError with every problem of
         every component, EnvironmentFault if a tool is missing or the scratch directory cannot be written."""
-        view = TreeView(tree)
-        render = _Render(view, self._cache, self._tools)
-        layouts: list[tuple[KubernetesComponent, Layout]] = []
-        for component in spec.kubernetes:
-            try:
-                layouts.append((component, layout_of(view, spec, component)))
-            except CommitError as error:
-                render.problems += error.problems
-        render.load([layout for _, layout in layouts])
-        documents = [
-            Document(component.name, found.manifest, Origin(file, found.line))
-            for component, layout in layouts
-            for file, found in render.objects(layout)
-        ]
-        raise_if(set(render.problems))
-        return tuple(documents)
+        outline = self.outline(tree, spec)
+        contents = self.contents(tree, (sheet for _, layout in outline.parts for sheet in layout.sheets))
+        raise_if({*outline.problems, *contents.problems})
+        return tuple(
+            document
+            for component, layout in outline.parts
+            for sheet in layout.sheets
+            for document in documents(component, sheet, contents.found[self.key(sheet)])
+        )
+
+
+def documents(component: KubernetesComponent, sheet: Sheet, found: Iterable[Found]) -> Iterator[Document]:
+    """The objects of a sheet as documents of a component."""
+    return (Document(component.name, each.manifest, Origin(path_of(sheet), each.line)) for each in found)
 
 
 class _Render:
@@ -70,22 +113,21 @@ class _Render:
 
     def __init__(self, view: TreeView, cache: BlobCache, tools: Tools) -> None:
         self.problems: list[Problem] = []
+        self.found: dict[str, list[Found]] = {}
         self._view, self._cache, self._tools = view, cache, tools
-        self._found: dict[str, list[Found]] = {}
         self._fresh: dict[str, bytes] = {}
 
-    def load(self, layouts: Iterable[Layout]) -> None:
-        """Get the objects of every layout, and note the problems of those that cannot be rendered."""
+    def load(self, sheets: Iterable[tuple[str, Sheet]]) -> None:
+        """Get the objects of every sheet, and note the problems of those that cannot be rendered."""
         files: dict[str, list[ManifestFile]] = {}
         closures: dict[str, Closure] = {}
-        for layout in layouts:
-            if isinstance(layout, KustomizeLayout):
-                closures[self._closure_key(layout.closure)] = layout.closure
+        for key, sheet in sheets:
+            if isinstance(sheet, Closure):
+                closures[key] = sheet
             else:
-                for file in layout.files:
-                    files.setdefault(_file_key(file), []).append(file)
+                files.setdefault(key, []).append(sheet)
         cached = self._cache.get([*files, *closures])
-        self._found = {key: [Found(*row) for row in orjson.loads(value)] for key, value in cached.items()}
+        self.found = {key: [Found(*row) for row in orjson.loads(value)] for key, value in cached.items()}
         self._parse({key: same for key, same in files.items() if key not in cached})
         for key, closure in closures.items():
             if key not in cached:
@@ -93,22 +135,9 @@ class _Render:
         if self._fresh:
             self._cache.put(self._fresh)
 
-    def objects(self, layout: Layout) -> Iterator[tuple[str, Found]]:
-        """(file, object) of everything in a layout that could be rendered."""
-        if isinstance(layout, KustomizeLayout):
-            for found in self._found.get(self._closure_key(layout.closure), ()):
-                yield layout.closure.file, found
-            return
-        for file in layout.files:
-            for found in self._found.get(_file_key(file), ()):
-                yield file.path, found
-
     def _keep(self, key: str, found: list[Found]) -> None:
-        self._found[key] = found
+        self.found[key] = found
         self._fresh[key] = orjson.dumps([[f.line, f.manifest] for f in found])
-
-    def _closure_key(self, closure: Closure) -> str:
-        return f"kustomize:{_PREFIX}:{self._tools.kustomize().version}:{closure.digest}"
 
     # ------------------------------------------------------------ plain
 
@@ -162,11 +191,6 @@ class _Render:
             remedy = "check space and permissions there"
             where = tempfile.gettempdir()
             raise EnvironmentFault(Problem(f"cannot be written: {error.strerror}", where, remedy=remedy)) from None
-
-
-def _file_key(file: ManifestFile) -> str:
-    kind = "manifests" if file.strict else "plain"
-    return f"{kind}:{_PREFIX}:{file.entry.oid}"
 
 
 def _read(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gitopsd.model.ports import SourceTree, TreeEntry
@@ -51,6 +51,14 @@ class TreeView:
     def is_directory(self, path: str) -> bool:
         return self.exists(path) and self.file(path) is None
 
+    def files(self, directory: str) -> tuple[TreeEntry, ...]:
+        """Every file below a directory, sorted by path."""
+        return self.tree.files(directory)
+
+    def submodules(self, directory: str) -> tuple[str, ...]:
+        """The paths of the submodules below a directory, sorted."""
+        return self.tree.submodules(directory)
+
     def read(self, entry: TreeEntry) -> bytes:
         if entry.oid not in self._contents:
             self._contents[entry.oid] = self.tree.read([entry])[entry.path]
@@ -89,6 +97,58 @@ class TreeView:
         if entry.path not in self._targets:
             self._targets[entry.path] = os.fsdecode(self.read(entry))
         return self._targets[entry.path]
+
+
+class TracedView(TreeView):
+    """A view that remembers what it was asked, so that it can be told whether another commit would answer the same."""
+
+    def __init__(self, tree: SourceTree) -> None:
+        super().__init__(tree)
+        self._there: dict[str, bool] = {}
+        self._below: dict[str, str | None] = {}
+
+    def exists(self, path: str) -> bool:
+        if path not in self._there:
+            self._there[path] = super().exists(path)
+        return self._there[path]
+
+    def files(self, directory: str) -> tuple[TreeEntry, ...]:
+        self._below[directory] = self.tree.oid(directory)
+        return super().files(directory)
+
+    def submodules(self, directory: str) -> tuple[str, ...]:
+        self._below[directory] = self.tree.oid(directory)
+        return super().submodules(directory)
+
+    def trace(self) -> Trace:
+        """What was asked so far, and answered."""
+        return Trace(dict(self._there), dict(self._entries), dict(self._below))
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Answers of one commit: which paths exist, which are files and with what bytes, and the ids of directories whose
+    files were asked for. What was read is among the files: an id stands for bytes."""
+
+    there: Mapping[str, bool]
+    entries: Mapping[str, TreeEntry | None]
+    below: Mapping[str, str | None]
+
+    def holds(self, view: TreeView) -> bool:
+        """Whether another commit answers the same to every question."""
+        oid = view.tree.oid
+        return (
+            all(oid(path) == known for path, known in self.below.items())
+            and all((oid(path) is not None) is known for path, known in self.there.items())
+            and all(_same(view, path, known) for path, known in self.entries.items())
+        )
+
+
+def _same(view: TreeView, path: str, known: TreeEntry | None) -> bool:
+    if known is not None and view.tree.oid(path) != known.oid:
+        return False  # most of what changed is told by this alone
+    found = view.file(path)
+    return found is known or found == known
 
 
 def _parts(path: str) -> list[str]:

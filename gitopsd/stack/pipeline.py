@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,7 +26,6 @@ from gitopsd.model.units import Desired, KubernetesUnit, Person, Revision, Terra
 from gitopsd.planning.assemble import assemble, assemble_rollback
 from gitopsd.planning.findings import Finding
 from gitopsd.planning.inventory import baseline_of
-from gitopsd.planning.resolve import resolve
 from gitopsd.planning.seals import raise_locked, still_sealed, with_opened
 from gitopsd.planning.select import select
 from gitopsd.planning.send import autoscaled_targets, ignored_paths
@@ -37,14 +36,12 @@ from gitopsd.stack.locks import LockLook, unlock
 from gitopsd.stack.modules import Look, deploy_part, rollback_part
 from gitopsd.stack.places import placed
 from gitopsd.stack.remembered import Remembered
+from gitopsd.stack.shelf import Shelf
 
 log = structlog.get_logger("gitopsd.stack")
 
 NO_REVISION = Revision("", Person(""), Person(""), "", "before the first deploy")
 """What a failed first deploy goes back to."""
-
-RENDERS_KEPT = 2
-"""Rendered commits a stack keeps in memory while it works: the desired and the good one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +135,7 @@ class Pipeline:
         self._with_room: set[str] = set()
         self._specs: Remembered[tuple[str, str], tuple[StackSpec, ...]] = Remembered(COMMITS_KEPT)
         self._asks: Remembered[tuple[str, str, str], Ask] = Remembered(ASKS_KEPT)
-        self._rendered: dict[str, OrderedDict[str, Desired]] = {}  # by stack
+        self._shelves: dict[tuple[str, str], Shelf] = {}  # by stack and source
         self._rendering: defaultdict[str, Lock] = defaultdict(Lock)  # by stack: others may ask what it asks for
         reader = Reader(self.specs, self.ask, self.desired)
         self.claims, self._handover = Claims(reader, record), Handover(reader, record)
@@ -211,23 +208,26 @@ class Pipeline:
             return self._desired(ask)
 
     def _desired(self, ask: Ask) -> Desired:
-        kept = self._rendered.setdefault(ask.spec.name, OrderedDict())
-        if ask.commit in kept:
-            kept.move_to_end(ask.commit)
-            return kept[ask.commit]
-        source = self.source(ask.spec.source)
-        tree = source.tree(ask.commit)
-        documents = self.renderer.render(tree, ask.spec)
-        modules = self.renderer.modules(tree, ask.spec, self._facts)
-        resolved = partial(resolve, ask.spec, source.revision(ask.commit), ask.digest, documents, modules=modules)
-        try:
-            desired = resolved(self._catalogs(ask.spec, refresh=False))
-        except EnvironmentFault:  # a kind may have come since the clusters were last asked for theirs
-            desired = resolved(self._catalogs(ask.spec, refresh=True))
-        kept[ask.commit] = desired
-        while len(kept) > RENDERS_KEPT:
-            kept.popitem(last=False)
-        return desired
+        shelf, spec = self._shelf(ask.spec), ask.spec
+        known = shelf.known(ask.commit)
+        if known is not None:
+            return known
+        source = self.source(spec.source)
+        modules = self.renderer.modules(source.tree(ask.commit), spec, self._facts) if spec.terraform else ()
+        catalogs = partial(self._catalogs, spec)
+        return shelf.desired(spec, source.revision(ask.commit), ask.digest, modules=modules, catalogs=catalogs)
+
+    def _shelf(self, spec: StackSpec) -> Shelf:
+        key = (spec.name, spec.source)
+        if key not in self._shelves:
+            self._shelves[key] = Shelf(self.renderer, self.source(spec.source).tree)
+        return self._shelves[key]
+
+    def rest(self, stack: str) -> None:
+        """The stack has come to rest: nothing of what it asks for is kept in memory but what tells it apart."""
+        for (name, _), shelf in tuple(self._shelves.items()):
+            if name == stack:
+                shelf.rest()
 
     def desired_now(self, ask: Ask) -> Desired:
         """The same with the outputs that are on record: what is live, as far as it was applied."""
@@ -239,7 +239,7 @@ class Pipeline:
         filled = {u: unit for u, t in templates.items() if (unit := bench.filled(t, baselines.get(u))) is not None}
         return replace(desired, units={**desired.units, **filled}) if filled else desired
 
-    def _catalogs(self, spec: StackSpec, *, refresh: bool) -> dict[str, Catalog]:
+    def _catalogs(self, spec: StackSpec, refresh: bool) -> dict[str, Catalog]:
         return {name: cluster.catalog(refresh=refresh) for name, cluster in self.clusters(spec.clusters).items()}
 
     # ------------------------------------------------------------ against the clusters
@@ -301,6 +301,7 @@ class Pipeline:
         selection = select(desired, baselines, state, scope=look.scope, drifted=look.drifted)
         known = {*ask.spec.clusters, *(b.unit.cluster for b in selection.remove)}
         applysets = self.applysets(ask.spec.name, known)
+        self._shelf(ask.spec).load(c.unit for c in selection.apply)
         opened, locked = bench.opened(still_sealed(selection.apply))
         if look.scope is None:
             raise_locked(locked.values())
@@ -359,6 +360,7 @@ class Pipeline:
         locked: dict[UnitId, str] = {}
         if desired is not None:
             candidates = select(desired, baselines, state, scope=dirty).apply
+            self._shelf(spec).load(c.unit for c in candidates)
             opened, faults = bench.opened(still_sealed(candidates))
             locked = _reasons(faults)
             desired, candidates = with_opened(desired, [c for c in candidates if c.unit.id not in locked], opened)

@@ -152,6 +152,7 @@ class StackWorker:
             self.ledger.hold(HoldReason.CLUSTER if isinstance(need, OtherCluster) else HoldReason.INSTANCE, str(need))
             return Rest.RETRY
         finally:
+            self.pipeline.rest(self.name)
             self.facts.publish()
 
     @property
