@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from gitopsd.kinds.fields import keep_ignored
 from gitopsd.kinds.marks import mark
+from gitopsd.model.ids import UnitId
 from gitopsd.model.live import LiveObject
 from gitopsd.model.units import Desired, KubernetesUnit, Manifest
 
@@ -36,3 +37,10 @@ def ignored_paths(unit: KubernetesUnit, autoscaled: Targets) -> tuple[str, ...]:
     ignore = unit.options.ignore
     scaled = (unit.id.kind, unit.id.namespace, unit.id.name) in autoscaled
     return (*ignore, REPLICAS) if scaled and REPLICAS not in ignore else ignore
+
+
+def all_ignored(desired: Desired) -> dict[UnitId, tuple[str, ...]]:
+    """The fields that are left to others, of every unit that has any."""
+    autoscaled = autoscaled_targets(desired)
+    found = {unit.id: ignored_paths(unit, autoscaled) for unit in desired.units.values()}
+    return {unit: paths for unit, paths in found.items() if paths}

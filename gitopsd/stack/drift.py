@@ -17,7 +17,9 @@ from gitopsd.model.memory import Baseline, HoldReason, StackState
 from gitopsd.model.ports import Cluster, Probe
 from gitopsd.model.run import RunKind, Verdict
 from gitopsd.model.spec import DriftMode
+from gitopsd.planning.send import all_ignored
 from gitopsd.stack.approvals import Approvals
+from gitopsd.stack.contests import Contests
 from gitopsd.stack.differences import drift_of
 from gitopsd.stack.facts import Facts
 from gitopsd.stack.keyuse import key_use
@@ -57,6 +59,8 @@ class Drift:
     after: Callable[[Ended], Next]
     suspects: frozenset[UnitId] = field(default=frozenset(), init=False)
     _whole_at: float = field(default=NEVER, init=False)  # when everything is next looked at, watched or not
+    _ignored_of: str = field(default="", init=False)  # the digest of the revision whose ignored fields are known
+    _contests: Contests = field(default_factory=Contests, init=False)
     _examined: bool = field(default=False, init=False)  # whether the health of everything was seen
 
     # ------------------------------------------------------------ who is suspected
@@ -70,6 +74,21 @@ class Drift:
         if ended.run.verdict is Verdict.GOOD:
             self.suspects = frozenset()
             self.facts.drift({})
+
+    def know_ignored(self) -> None:
+        """Tell the vigil which fields of the live revision are left to others. Where it cannot be read now, a look too
+        many is the worst that comes of it."""
+        live = self.verdicts.ledger.memory.live
+        if live is None or live.digest == self._ignored_of:
+            return
+        try:
+            target = self.verdicts.target.ask()
+            desired = self.verdicts.pipeline.desired(target) if target else None
+        except GitopsdError as error:
+            log.info("not known which fields are ignored", stack=self.verdicts.ledger.stack, error=str(error))
+            return
+        if desired is not None:
+            self.vigil.ignored, self._ignored_of = all_ignored(desired), live.digest
 
     def notice(self) -> None:
         """Take in what the watches have seen, as far as it deserves a look by now."""
@@ -132,6 +151,8 @@ class Drift:
         self.facts.use_keys(key_use(pipeline.vault, desired))
         self.tracked.tidy()
         self._clear_out(desired.modules)
+        self.vigil.forget(baselines)
+        self._contests.forget(baselines)
 
     def _unseen(self, baselines: Mapping[UnitId, Baseline]) -> frozenset[UnitId]:
         """What no watch tells of, or from time to time everything: some changes show in no event."""
@@ -167,7 +188,11 @@ class Drift:
         file wants it so, only say what differs."""
         ledger = self.verdicts.ledger
         uncertain = {u for u, b in ledger.record.baselines(ledger.stack).items() if not b.certain}
-        scope = self.suspects | uncertain
+        waiting = self._contested()
+        scope = (self.suspects - waiting) | uncertain
+        if not scope:
+            self.suspects = frozenset()
+            return AGAIN
         try:
             target = self.verdicts.target.ask() or ask
             planned = self._plan(target, scope)
@@ -192,11 +217,23 @@ class Drift:
             self.tracked.account_for({c.unit for c in planned.plan.applies()}, wanted)
             return AGAIN
         ended = self.run(RunKind.HEAL, target, planned)
+        self._contests.note(planned.plan.applies(), ledger.clock.monotonic())
         if ended.run.verdict is Verdict.FAILED:
             return RETRY
         if ended.run.verdict is Verdict.GOOD:
             self.facts.drift(locked, kept=set(self.facts.drifted) - scope)
         return self.after(ended)
+
+    def _contested(self) -> frozenset[UnitId]:
+        """Suspects that somebody writes again as often as they are mended: each waits longer than the time before."""
+        early = self._contests.too_early(self.suspects, self.verdicts.ledger.clock.monotonic())
+        for unit, left in early.items():
+            self.vigil.defer([unit], left)
+        told = {unit: self._contests.words(unit) or "written again by others since it was mended" for unit in early}
+        if told:
+            self.facts.drift(told, kept=set(self.facts.drifted) - told.keys())
+            log.warning("contested", stack=self.verdicts.ledger.stack, units={str(u): why for u, why in told.items()})
+        return frozenset(early)
 
     def _plan(self, target: Ask, scope: Collection[UnitId]) -> Planned:
         """What mends the units in `scope`. Changes of Terraform that need a person are reported and left out, unless

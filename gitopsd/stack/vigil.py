@@ -199,8 +199,9 @@ class Vigil:
 
     def forget(self, but: Collection[UnitId]) -> None:
         """What is not tracked any more."""
+        kept = set(but)
         for known in (self._seen, self._suspects, self._ailing, self._examined, self._calm):
-            for unit in known.keys() - but:
+            for unit in known.keys() - kept:
                 del known[unit]
 
     # ------------------------------------------------------------ one unit

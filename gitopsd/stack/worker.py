@@ -115,6 +115,7 @@ class StackWorker:
         """Have everything watched that the stack tracks."""
         kinds = frozenset((group, kind) for kind, _, group in (k.partition(".") for k in self.ledger.memory.kinds))
         applysets = self.pipeline.applysets(self.name, ask.spec.clusters)
+        self.drift.know_ignored()
         self._watch({name: Interest(applyset, kinds) for name, applyset in applysets.items()})
 
     def settle(self, commit: str, *, sweep: bool = False) -> Rest:

@@ -18,10 +18,11 @@ from gitopsd.stack.vigil import Interest, Topic, Vigil
 log = structlog.get_logger("gitopsd.watch")
 
 MOST = 64
-"""Watches of one cluster. Each is a connection and a thread; kinds beyond are looked at by the sweep."""
+"""Kinds of one cluster that are watched for what stacks track. Each is a connection and a thread; kinds beyond are
+looked at by the sweep."""
 
-FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
-"""Seconds until a kind is tried again that could not be watched."""
+FIRST_RETRY, LONGEST_RETRY, LONGEST_RULES_RETRY = 1.0, 60.0, 3600.0
+"""Seconds until a kind is tried again that could not be watched. Of rules a cluster may not have every kind."""
 
 _ADMISSION, _EXTENSIONS = "admissionregistration.k8s.io", "apiextensions.k8s.io"
 _DEFINITION = "CustomResourceDefinition"
@@ -111,8 +112,8 @@ class Watches:
         kept: dict[Topic, dict[str, Vigil]] = {}
         room: dict[str, int] = {}
         for topic, listeners in sorted(found.items(), key=lambda each: (-len(each[1]), each[0])):
-            room[topic.cluster] = room.get(topic.cluster, self._most) - 1
-            if room[topic.cluster] >= 0:
+            left = room[topic.cluster] = room.get(topic.cluster, self._most) - (not topic.rules)
+            if topic.rules or left >= 0:
                 kept[topic] = listeners
         return kept
 
@@ -149,7 +150,7 @@ class _Stream(Thread):
                 log.exception("a fault of gitopsd itself; the watch is opened again", topic=str(self.topic))
                 self._tell(Blind(EnvironmentFault(Problem(f"the watch of {self.topic} broke"))))
             self._ended.wait(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, guards nothing
-            delay = min(delay * 2, LONGEST_RETRY)
+            delay = min(delay * 2, LONGEST_RULES_RETRY if self.topic.rules else LONGEST_RETRY)
 
     def _events(self) -> Iterator[WatchEvent]:
         applysets: Collection[str] = () if self.topic.rules else tuple(self.listeners)
