@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -34,9 +34,10 @@ class Share:
     api_version: str
     paths: frozenset[Path]
     time: str
+    subresource: str = ""
 
     def entry(self) -> Body:
-        return {
+        made = {
             "manager": self.manager,
             "operation": self.operation,
             "apiVersion": self.api_version,
@@ -44,13 +45,14 @@ class Share:
             "fieldsV1": _tree(self.paths),
             "time": self.time,
         }
+        return {**made, "subresource": self.subresource} if self.subresource else made
 
 
 def applied(live: Body | None, manifest: Mapping[str, Any], manager: str, now: str) -> Body:
     """What `live` (None: nothing) becomes when `manager` applies `manifest` with force. Equal if nothing changes."""
     wanted = frozenset(_leaves(_ownable(manifest), ()))
     before = shares(live)
-    mine = next((s for s in before if s.manager == manager and s.operation == "Apply"), None)
+    mine = next((s for s in before if (s.manager, s.operation, s.subresource) == (manager, "Apply", "")), None)
     others = [s for s in before if s is not mine]
     body: Body = copy.deepcopy(live) if live is not None else {}
     if mine is not None:
@@ -67,15 +69,18 @@ def applied(live: Body | None, manifest: Mapping[str, Any], manager: str, now: s
     return body
 
 
-def updated(live: Body, body: Body, manager: str, now: str) -> Body:
-    """`body` in place of `live`, written by `manager` with an ordinary update: what changed is its from now on."""
+def updated(live: Body, body: Body, manager: str, now: str, subresource: str = "") -> Body:
+    """`body` in place of `live`, written by `manager` with an ordinary update (of a subresource): what changed is its
+    from now on."""
     old, new = frozenset(_leaves(_ownable(live), ())), frozenset(_leaves(_ownable(body), ()))
     changed = {p for p in new if p not in old or _differs(live, body, p)}
     before = shares(live)
-    mine = next((s for s in before if s.manager == manager and s.operation == "Update"), None)
+    mine = next(
+        (s for s in before if (s.manager, s.operation, s.subresource) == (manager, "Update", subresource)), None
+    )
     others = [_without(s, changed | (old - new)) for s in before if s is not mine]
     paths = ((mine.paths if mine else frozenset()) - (old - new)) | changed
-    own = Share(manager, "Update", str(live["apiVersion"]), paths, now)
+    own = Share(manager, "Update", str(live["apiVersion"]), paths, now, subresource)
     result = copy.deepcopy(body)
     result["metadata"]["managedFields"] = [s.entry() for s in (*others, own) if s.paths]
     return result
@@ -85,7 +90,14 @@ def shares(body: Mapping[str, Any] | None) -> list[Share]:
     """Who owns what."""
     entries = (body or {}).get("metadata", {}).get("managedFields") or ()
     return [
-        Share(e["manager"], e["operation"], e["apiVersion"], frozenset(_paths(e["fieldsV1"], ())), e.get("time", ""))
+        Share(
+            e["manager"],
+            e["operation"],
+            e["apiVersion"],
+            frozenset(_paths(e["fieldsV1"], ())),
+            e.get("time", ""),
+            e.get("subresource", ""),
+        )
         for e in entries
     ]
 
@@ -176,7 +188,7 @@ def _same(live: Body | None, body: Body) -> bool:
 
 def _without(share: Share, lost: Iterable[Path]) -> Share:
     left = share.paths - frozenset(lost)
-    return share if left == share.paths else Share(share.manager, share.operation, share.api_version, left, share.time)
+    return share if left == share.paths else replace(share, paths=left)
 
 
 def _tree(paths: Iterable[Path]) -> Body:
