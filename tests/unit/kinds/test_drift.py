@@ -315,8 +315,8 @@ operations = st.tuples(st.sampled_from(sorted(OPERATIONS)), st.sampled_from(["1"
 @settings(max_examples=400)
 @given(kind=st.sampled_from(["ConfigMap", "Deployment", "Widget"]), done=st.lists(operations, max_size=25))
 def test_no_free_event_ever_hides_a_change_of_ours(kind: str, done: list[tuple[str, str, bool]]) -> None:
-    """Random writes of everybody. Some events are not seen, as where a watch had to list anew; a look comes at once, and
-    mends. One thing is left to the full sweep: the second write of one manager within a second, whose event is not
+    """Random writes of everybody. Some events are not seen, as where a watch had to list anew; a look comes at once,
+    and mends. One thing is left to the full sweep: the second write of one manager within a second, whose event is not
     seen alone, may be hidden by another's status."""
     server = Server(kind)
     server.state.put(copy.deepcopy(CUSTOM), 0)
