@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.client import IncompleteRead
 from typing import Any, NoReturn
 from urllib.parse import urlencode
 
@@ -280,6 +281,13 @@ _NO_FILE = (FileNotFoundError, PermissionError)
 """From the files of certificates alone: nothing else is opened to make a connection."""
 
 
+_WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+    (_NO_FILE, "a certificate or key file that the kubeconfig names cannot be read"),
+    (IncompleteRead, "the connection broke in the middle of an answer"),
+    (ReadTimeoutError, "the server does not answer in time"),
+)
+
+
 def _chain(error: BaseException) -> list[BaseException]:
     """The error with everything that it wraps: urllib3 puts the first cause into `args`."""
     found: list[BaseException] = []
@@ -302,10 +310,9 @@ def describe_error(error: HTTPError) -> str:
             f"the server's certificate is not trusted: {verification.verify_message}; "
             "check certificate-authority in the kubeconfig"
         )
-    if any(isinstance(part, _NO_FILE) for part in parts):
-        return "a certificate or key file that the kubeconfig names cannot be read"
-    if isinstance(error, ReadTimeoutError):
-        return "the server does not answer in time"
+    known = next((text for kinds, text in _WORDS if any(isinstance(part, kinds) for part in parts)), None)
+    if known is not None:
+        return known
     system = next((p for p in parts if isinstance(p, OSError) and p.strerror), None)
     if system is not None:
         return str(system.strerror).lower()

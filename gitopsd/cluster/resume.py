@@ -35,11 +35,13 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Lived:
-    """One watch: whether it began at all, told something, and lasted longer than the longest pause between two."""
+    """One watch: whether it began at all, told something, and lasted longer than the longest pause between two.
+    `listed`: the last list is not old."""
 
     began: bool = False
     told: bool = False
     long: bool = False
+    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +60,21 @@ happens and the server sends no bookmarks: a list tells which."""
 
 
 def after(ended: Ended, lived: Lived, course: Course) -> Step:
-    """The next step. A watch that was of use is followed by the next one at once and without words; whatever may repeat
-    itself at once is told, and followed by a pause that grows."""
+    """The next step. A watch that was of use is followed by the next one at once and without words. Whatever may repeat
+    itself at once is followed by a pause that grows, and told: a fault now, a watch that broke young if it does again,
+    for the next try finds out why."""
     barren = 0 if lived.told else course.barren + lived.began
     failures = 0 if lived.long else course.failures
-    look = Look.LIST if barren >= BARREN else Look.COMPARE
+    look = Look.LIST if barren >= BARREN and not lived.listed else Look.COMPARE
     if ended is Ended.EXPIRED:
         return Step(Course(failures + 1), Look.LIST, pause=failures > 0)
     if ended is Ended.SILENT:
-        return Step(Course(failures, barren % BARREN), look)
+        return Step(Course(failures, min(barren, BARREN)), look)
     if ended is Ended.FAULT or not (lived.told or lived.long):
-        return Step(Course(failures + 1, barren % BARREN), look, tell=True, pause=True)
-    return Step(Course(0, barren % BARREN), Look.GO_ON if ended is Ended.ORDINARY else look)
+        return Step(
+            Course(failures + 1, min(barren, BARREN)), look, tell=ended is Ended.FAULT or failures > 0, pause=True
+        )
+    return Step(Course(0, min(barren, BARREN)), Look.GO_ON if ended is Ended.ORDINARY and lived.told else look)
 
 
 def went_back(present: str, position: str) -> bool:

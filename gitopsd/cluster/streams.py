@@ -23,6 +23,10 @@ class Broken(Exception):
         self.error = error
 
 
+class Overlong(Exception):
+    """A line has no end: this is no answer of an API server."""
+
+
 class Stream:
     """One answer, read by one thread; another one may `shut` it."""
 
@@ -30,20 +34,22 @@ class Stream:
         self._answer, self._silence = answer, silence
 
     def lines(self) -> Iterator[bytes]:
-        """Every whole line as soon as it is there, until the server ends the answer. Raises Broken."""
+        """Every whole line as soon as it is there, until the server ends the answer. Raises Broken, Overlong."""
         pieces: list[bytes] = []
         size = 0
         heard = time.monotonic()
         while piece := self._read():
-            head, *rest = piece.split(b"\n")
-            pieces.append(head)
-            size += len(head)
-            if rest:
-                yield b"".join(pieces)
-                yield from rest[:-1]
-                pieces, size, heard = [rest[-1]], len(rest[-1]), time.monotonic()
+            *whole, rest = piece.split(b"\n")
+            if whole:
+                whole[0] = b"".join((*pieces, whole[0]))
+                pieces, size = [], 0
+                for line in filter(bytes.strip, whole):
+                    yield line
+                    heard = time.monotonic()
+            pieces.append(rest)
+            size += len(rest)
             if size > LONGEST:
-                raise Broken(HTTPError(f"a line is longer than {LONGEST} bytes"))
+                raise Overlong
             if time.monotonic() - heard > self._silence:
                 raise Broken  # drops, but never a whole line
 

@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import orjson
@@ -22,7 +22,7 @@ from gitopsd.cluster.listing import Expired, Listing, Page, Query, Unserved, as_
 from gitopsd.cluster.locate import Locator, Place
 from gitopsd.cluster.resume import Course, Ended, Lived, Look, after, went_back
 from gitopsd.cluster.settings import WatchLimits
-from gitopsd.cluster.streams import Broken, Stream
+from gitopsd.cluster.streams import Broken, Overlong, Stream
 from gitopsd.kinds.marks import PART_OF_LABEL
 from gitopsd.model.errors import EnvironmentFault
 from gitopsd.model.ids import UnitId
@@ -32,6 +32,8 @@ from gitopsd.model.watching import Blind, Removed, Seen, Sighted, WatchEvent, Wh
 _ACCEPT = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 """Not the List form, which is right for LIST alone: with it the API server (1.36) answers 200, and ends the watch at
 its first event without having sent it."""
+
+_TYPES = ("ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR")
 
 _PAGE = 200
 """Objects in one part of a list. Many kinds are listed at the same time when the program starts."""
@@ -120,8 +122,10 @@ class KindWatch:
         self._stream: Stream | None = None
         self._place: Place | None = None
         self._position = ""
-        self._away_since: float | None = None
         self._lived = Lived()
+        self._listed_at = 0.0
+        self._lost_at: float | None = None
+        self._blind = False
 
     # ------------------------------------------------------------ the port
 
@@ -143,11 +147,18 @@ class KindWatch:
                 self._drop()
             if self._closed.is_set():
                 return
-            long = self._lived.began and time.monotonic() - began > self._limits.most
-            step = after(end.how, Lived(self._lived.began, self._lived.told, long), course)
+            now = time.monotonic()
+            if self._lost_at is None:
+                self._lost_at = now
+            lived = replace(
+                self._lived,
+                long=self._lived.began and now - began > self._limits.most,
+                listed=now - self._listed_at < self._limits.compare,
+            )
+            step = after(end.how, lived, course)
             course, look = step.course, step.look
-            if step.tell and self._away_since is None:
-                self._away_since = time.monotonic()
+            if step.tell and not self._blind:
+                self._blind = True
                 yield Blind(end.fault or self._fault("the server ends the watch without having told anything"))
             if step.pause:
                 self._closed.wait(self._pause(course, end.fault))
@@ -168,12 +179,13 @@ class KindWatch:
         if listed:
             yield from self._list(place)
         stream = self._open(place, {"resourceVersion": self._position})
-        if self._away_since is not None:
-            if not listed and time.monotonic() - self._away_since > self._limits.absence:
-                self._drop()
-                yield from self._list(place)
-                stream = self._open(place, {"resourceVersion": self._position})
-            self._away_since = None
+        if not listed and self._lost_at is not None and time.monotonic() - self._lost_at > self._limits.absence:
+            self._drop()  # not before a watch is possible again: a list at each try would help nobody
+            yield from self._list(place)
+            stream = self._open(place, {"resourceVersion": self._position})
+        self._lost_at = None
+        if self._blind:
+            self._blind = False
             yield Sighted()
         yield from self._follow(place, stream)
 
@@ -188,7 +200,7 @@ class KindWatch:
                 units.add(live.id)
                 yield Seen(live, listed=True)
         yield Whole(frozenset(units))
-        self._position = version
+        self._position, self._listed_at = version, time.monotonic()
 
     def _follow(self, place: Place, stream: Stream) -> Iterator[WatchEvent]:
         compare = time.monotonic() + self._limits.compare
@@ -213,16 +225,18 @@ class KindWatch:
             if error.error is None:
                 raise _End(Ended.SILENT) from error
             raise _End(Ended.CUT, self._fault(describe_error(error.error))) from error
+        except Overlong as error:
+            raise self._nonsense() from error
 
     def _read(self, line: bytes) -> tuple[str, Mapping[str, Any]]:
         """The type of an event, and its object."""
         try:
             event = orjson.loads(line)
-            kind, item = str(event["type"]), event["object"]
-        except (orjson.JSONDecodeError, TypeError, KeyError) as error:
-            raise _End(
-                Ended.FAULT, self._fault("what comes is no event; what is between us and the server?")
-            ) from error
+        except orjson.JSONDecodeError:
+            event = None
+        kind, item = (event.get("type"), event.get("object")) if isinstance(event, dict) else (None, None)
+        if kind not in _TYPES or not isinstance(item, dict) or not isinstance(item.get("metadata") or {}, dict):
+            raise self._nonsense()
         if kind == "ERROR":
             self._refused(read_refusal(int(item.get("code") or 0), item))
         return kind, item
@@ -257,7 +271,7 @@ class KindWatch:
         stream = self._open(place, {"fieldSelector": ",".join(fields)}, silence=self._limits.arrival)
         try:
             return any(self._read(line) for line in stream.lines())
-        except Broken:
+        except (Broken, Overlong):
             return False
         finally:
             self._drop()
@@ -368,6 +382,9 @@ class KindWatch:
 
     def _fault(self, what: str, remedy: str = "") -> EnvironmentFault:
         return self._connection.fault(f"watch of {self._wanted.name}: {what}", remedy=remedy)
+
+    def _nonsense(self) -> EnvironmentFault:
+        return self._fault("what comes is no event", "look at what is between gitopsd and the API server")
 
     @staticmethod
     def _definition(place: Place) -> str:

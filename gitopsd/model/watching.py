@@ -41,7 +41,7 @@ class Blind:
 
 @dataclass(frozen=True, slots=True)
 class Sighted:
-    """The watch goes on after `Blind`. Whatever happened meanwhile is told, by a list before this or by what follows."""
+    """The watch goes on after `Blind`. Whatever happened meanwhile is told: by a list before it or by what follows."""
 
 
 WatchEvent = Seen | Removed | Whole | Blind | Sighted
