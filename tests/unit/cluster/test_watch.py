@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ import pytest
 from gitopsd.cluster import ClusterSettings, KubernetesCluster, Limits, connect
 from gitopsd.cluster.settings import WatchLimits
 from gitopsd.model.errors import EnvironmentFault
-from gitopsd.model.ports import Watch
-from gitopsd.model.watching import Blind, Removed, Seen, WatchEvent, Whole
+from gitopsd.model.watching import Removed, Seen, Whole
+from tests.support.watchreader import PATIENCE, Reader, word
 from tests.unit.cluster.server import kubeconfig
 from tests.unit.cluster.watchserver import (
     BARE_404,
@@ -33,7 +33,6 @@ from tests.unit.cluster.watchserver import (
     status,
 )
 
-PATIENCE = 20.0
 QUICK = Limits(
     budget=0.3,
     first=0.02,
@@ -44,56 +43,6 @@ QUICK = Limits(
 
 def limits(**watch: float) -> Limits:
     return replace(QUICK, watch=replace(QUICK.watch, **watch))
-
-
-@dataclass
-class Reader:
-    """Reads a watch in a thread of its own, and keeps what it told."""
-
-    watch: Watch
-    told: list[WatchEvent] = field(default_factory=list)
-    changed: threading.Condition = field(default_factory=threading.Condition)
-
-    def __post_init__(self) -> None:
-        self.thread = threading.Thread(target=self._read, daemon=True)
-        self.thread.start()
-
-    def _read(self) -> None:
-        for event in self.watch.events():
-            with self.changed:
-                self.told.append(event)
-                self.changed.notify_all()
-
-    def wait(self, *wanted: str) -> list[str]:
-        """Wait until the last words are these; everything that was told."""
-        with self.changed:
-            came = self.changed.wait_for(lambda: tuple(self.words()[-len(wanted) :]) == wanted, PATIENCE)
-            assert came, f"wanted {wanted}, told {self.words()}"
-            return self.words()
-
-    def then(self, *wanted: str) -> None:
-        """Wait until so much was told after the first list, and see that it is this."""
-        with self.changed:
-            self.changed.wait_for(lambda: len(self.told) >= 4 + len(wanted), PATIENCE)
-            assert tuple(self.words()[4:]) == wanted
-
-    def words(self) -> list[str]:
-        return [word(event) for event in self.told]
-
-    def fault(self) -> str:
-        return str(next(event.fault for event in reversed(self.told) if isinstance(event, Blind)))
-
-    def ended(self) -> bool:
-        self.thread.join(PATIENCE)
-        return not self.thread.is_alive()
-
-
-def word(event: WatchEvent) -> str:
-    if isinstance(event, Seen):
-        return f"{event.live.id.name}{'*' if event.listed else ''}"
-    if isinstance(event, Removed):
-        return f"-{event.live.id.name}"
-    return type(event).__name__
 
 
 class Place:
