@@ -14,16 +14,16 @@ _FIELDS = 7
 
 def parse_log(output: bytes) -> tuple[Revision, ...]:
     """From `git log -z` with LOG_FORMAT, in its order. The time is the committer's: when the commit got its id."""
-    fields = [_printable(part.decode(errors="replace")) for part in output.split(b"\x00")]
+    fields = [printable(part.decode(errors="replace")) for part in output.split(b"\x00")]
     records = (fields[at : at + _FIELDS] for at in range(0, len(fields) - _FIELDS + 1, _FIELDS))
     return tuple(
-        Revision(commit, Person(author, author_mail), Person(committer, committer_mail), _utc(seconds), subject)
+        Revision(commit, Person(author, author_mail), Person(committer, committer_mail), made_at(seconds), subject)
         for commit, author, author_mail, committer, committer_mail, seconds, subject in records
     )
 
 
-def _utc(seconds: str) -> str:
-    """A commit may claim any time, or none that is a number."""
+def made_at(seconds: str) -> str:
+    """ISO 8601 in UTC. A commit may claim any time, or none that is a number."""
     try:
         time = datetime.fromtimestamp(int(seconds), UTC)
     except (ValueError, OverflowError, OSError):
@@ -31,6 +31,6 @@ def _utc(seconds: str) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Names and subjects are written by anybody and end up on terminals: no control sequences."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -18,6 +18,7 @@ import structlog
 from gitopsd.git.diagnosis import last_line
 from gitopsd.git.endpoint import Endpoint
 from gitopsd.git.process import LOCAL_TIMEOUT, Finished, Git
+from gitopsd.git.reader import FEW, Reader, Silent
 from gitopsd.git.settings import SourceSettings
 from gitopsd.model.errors import EnvironmentFault, Problem
 
@@ -28,6 +29,9 @@ OURS = ("refs/remotes/", "refs/gitopsd/")
 
 _STALE_LOCK = LOCAL_TIMEOUT + 5  # seconds; no command that takes such a lock may run for longer
 _GC_TIMEOUT = 900.0
+MOST_UNPACKED = 20
+"""New heads in a row after which git looks whether to pack."""
+
 _LEFTOVERS = ("objects/pack/tmp_*", "objects/pack/.tmp-*", "objects/tmp_objdir-*", "objects/??/tmp_obj_*")
 
 
@@ -47,6 +51,12 @@ class Mirror:
         self._generation = 0
         self._suspicion: tuple[int, str] | None = None
         self._settled = False
+        self._reader: tuple[int, Reader] | None = None  # of which generation
+        self._reader_lock = threading.Lock()
+        self._single: int | None = None  # the generation that has no head but the branch's
+        self._packed = ""  # the head after which git last looked whether to pack
+        self._unpacked = 0
+        self._newest = ""
 
     @property
     def exists(self) -> bool:
@@ -94,6 +104,27 @@ class Mirror:
                 raise self.unwritable(error) from None
         return self.git
 
+    def reader(self) -> Reader:
+        """Who answers questions about objects; for reading threads, as `read_git` is."""
+        git = self.read_git()
+        with self._reader_lock:
+            if self._reader is None or self._reader[0] != self._generation:
+                if self._reader is not None:
+                    self._reader[1].close()
+                self._reader = (self._generation, Reader(git))
+            return self._reader[1]
+
+    def close(self) -> None:
+        """End everything that still runs."""
+        self.git.close()
+        self._silence()
+
+    def _silence(self) -> None:
+        with self._reader_lock:
+            if self._reader is not None:
+                self._reader[1].close()
+                self._reader = None
+
     def prepare(self) -> None:
         """Have a sound mirror to fetch into; only inside `writing`. A damaged one is put aside, and what can be read of
         it is taken over without asking the server."""
@@ -114,17 +145,43 @@ class Mirror:
             self.suspect(self._generation, last_line(checked.err))
         return self._suspicion is None
 
-    def settle(self, head_ref: str, lock: int) -> None:
-        """After a fetch: forget other heads, end a rescue, and let git pack what has gathered; inside `writing`."""
+    def settle(self, head_ref: str, lock: int, head: str) -> None:
+        """After a fetch: forget other heads, end a rescue, and let git pack what has gathered; inside `writing`. Nobody
+        who waits for a new head waits for the packing: it is left to a fetch without news, unless none comes."""
         if self._damaged.exists():
             self._end_rescue()
-        others = [ref for ref in self.refs("refs/remotes/") if ref != head_ref]
-        if others:
-            self.update_refs([f"delete {ref}" for ref in others])
+        if self._single != self._generation:
+            others = [ref for ref in self.refs("refs/remotes/") if ref != head_ref]
+            if others:
+                self.update_refs([f"delete {ref}" for ref in others])
+            self._single = self._generation
+        if head == self._packed:
+            return
+        news, self._newest = head != self._newest, head
+        self._unpacked += news
+        if not news or self._unpacked > MOST_UNPACKED:
+            self._pack(lock)
+            self._packed, self._unpacked = head, 0
+
+    def _pack(self, lock: int) -> None:
+        before = self._packs()
         packed = self.git.run("gc", "--auto", "--quiet", timeout=_GC_TIMEOUT, inherit=(lock,))
+        if self._packs() != before:
+            self._silence()  # it holds files open that are gone now
         if not packed.ok:
             why = last_line(packed.err) if packed.timed_out is None else "it took too long"
             log.warning("git could not tidy the mirror up", source=self._name, path=str(self.path), detail=why)
+
+    def _packs(self) -> set[str]:
+        return {path.name for path in (self.path / "objects" / "pack").glob("*.pack")}
+
+    def ref(self, name: str) -> str | None:
+        """The object id of one ref; None if there is none."""
+        try:
+            found = self.reader().heads([name]).get(name)
+        except Silent:
+            return self.refs(name).get(name)
+        return found.oid if found else self.refs(name).get(name)
 
     def refs(self, *under: str, directory: Path | None = None) -> dict[str, str]:
         """Object id by name of the refs below `under`."""
@@ -145,6 +202,9 @@ class Mirror:
         """Those of `commits` (full ids) that are here."""
         if not self.exists or not commits:
             return set()
+        if len(commits) <= FEW:
+            with suppress(Silent):
+                return {head.oid for head in self.reader().heads(commits).values() if head.kind == "commit"}
         lines = "".join(f"{commit}\n" for commit in commits).encode()
         checked = self.read_git().run("cat-file", "--batch-check", stdin=lines)
         if not checked.ok:
@@ -224,16 +284,13 @@ class Mirror:
         """Why the mirror cannot be used, or "". Looks at refs and their commits; files are for their readers."""
         if self._suspicion is not None:
             return self._suspicion[1]
-        listed = self.git.run("for-each-ref", "--format=%(objectname)", *OURS)
+        listed = self.git.run("for-each-ref", "--format=%(objecttype) %(objectname)", *OURS)
         if listed.timed_out is not None:
             raise self.failed(listed)
         if not listed.ok or "broken ref" in listed.err:
             return last_line(listed.err.replace("warning: ", ""))
-        checked = self.git.run("cat-file", "--batch-check", stdin=listed.out)
-        if not checked.ok:
-            return last_line(checked.err)
-        unreadable = [line for line in checked.out.decode().splitlines() if line.split(" ")[1] != "commit"]
-        return f"commit {unreadable[0].split(' ')[0]} cannot be read" if unreadable else ""
+        pairs = (line.partition(" ") for line in listed.out.decode(errors="replace").splitlines())
+        return next((f"commit {oid} cannot be read" for kind, _, oid in pairs if kind != "commit"), "")
 
     def _put_aside(self) -> None:
         if self._damaged.exists():  # a rescue that never ended: this mirror has what was left of it

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -81,6 +82,22 @@ class Git:
             with self._lock:
                 self._running.discard(process)
             end_group(process)
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start `git ARGUMENTS` for a conversation; `end` has to be called in the end. Raises EnvironmentFault if git
+        cannot be started."""
+        return self._start(arguments, {**self._environment, "GIT_DIR": str(self._directory)}, ())
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """End a command that was started for a conversation."""
+        with self._lock:
+            self._running.discard(process)
+        if process.stdin is not None:
+            process.stdin.close()  # it ends by itself, unless it hangs
+            process.stdin = None
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_TERM_GRACE)
+        end_group(process)
 
     def close(self) -> None:
         """End what still runs; whoever waits for it gets an EnvironmentFault, as does whoever asks afterwards."""

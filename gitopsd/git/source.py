@@ -11,14 +11,17 @@ from urllib.parse import quote
 
 import structlog
 
+from gitopsd.git.commits import Commit, parse_commit
 from gitopsd.git.credentials import Access, read_access
 from gitopsd.git.diagnosis import FaultKind, GitFault, diagnose, last_line
+from gitopsd.git.difference import TooDifferent, difference, patched
 from gitopsd.git.endpoint import Endpoint
 from gitopsd.git.history import LOG_FORMAT, parse_log
 from gitopsd.git.listing import Listing, parse_blobs, parse_listing
 from gitopsd.git.mirror import Mirror
 from gitopsd.git.names import is_object_id, is_ref_name
 from gitopsd.git.process import Finished
+from gitopsd.git.reader import FEW, Silent
 from gitopsd.git.settings import SourceSettings, check_settings
 from gitopsd.git.tree import GitTree
 from gitopsd.model.errors import EnvironmentFault, NeedsPerson, Problem, UsageError
@@ -29,6 +32,9 @@ log = structlog.get_logger("gitopsd.git")
 FIRST_FETCH_FACTOR = 10
 ASKED_REF = "refs/gitopsd/asked"
 _CACHED_COMMITS = 8
+_KNOWN_COMMITS = 1024
+_NEAR = 64
+"""Commits that are walked one by one; a longer way is left to git."""
 _SHOWN_BRANCHES = 10
 _FETCH = ("fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
 _FETCH_ALONE = (*_FETCH, "--no-recurse-submodules", "--no-show-forced-updates")
@@ -52,6 +58,10 @@ class GitSource:
         self._head_ref = f"refs/remotes/{place}/{settings.branch}"
         self._listings: OrderedDict[str, Listing] = OrderedDict()
         self._listings_lock = threading.Lock()
+        self._held: dict[
+            str, tuple[int, dict[str, str]]
+        ] = {}  # by stack: the refs that hold its commits, in which mirror
+        self._commits: OrderedDict[str, Commit] = OrderedDict()  # what they say never changes, but they may get lost
         self._seen: set[str] = set()  # commits that were here after the last fetch, which alone takes any away
 
     @property
@@ -68,9 +78,9 @@ class GitSource:
             fault = self._download(f"refs/heads/{self.settings.branch}", self._head_ref, accesses, lock)
             if fault is not None:
                 raise self._branch_missing(accesses)
-            self._mirror.settle(self._head_ref, lock)
-            self._seen = set()
             head = self.head()
+            self._mirror.settle(self._head_ref, lock, head or "")
+            self._seen = set()
         if head is None:
             raise self._error(GitFault(FaultKind.DAMAGED, "git fetched the branch, but the mirror does not have it"))
         return head
@@ -89,7 +99,7 @@ class GitSource:
 
     def close(self) -> None:
         """End what still runs; the source cannot be used afterwards."""
-        self._mirror.git.close()
+        self._mirror.close()
 
     def _download(self, remote_ref: str, ref: str, accesses: Sequence[Access], lock: int) -> GitFault | None:
         """Fetch one ref; the fault if the remote has no such ref, and an exception for every other failure."""
@@ -155,8 +165,7 @@ class GitSource:
         """The head as of the last fetch of this branch of this URL, also by an earlier process; None before it."""
         if not self._mirror.exists:
             return None
-        self._mirror.read_git()
-        return self._mirror.refs(self._head_ref).get(self._head_ref)
+        return self._mirror.ref(self._head_ref)
 
     def has(self, commit: str) -> bool:
         seen = self._seen
@@ -179,6 +188,9 @@ class GitSource:
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether `new` contains `old`; a commit contains itself. Raises EnvironmentFault if one is not here."""
+        self._require(old)
+        if self._line(new, old) is not None:
+            return True
         return self._merge_base("--is-ancestor", old, new)
 
     def related(self, one: str, other: str) -> bool:
@@ -188,12 +200,19 @@ class GitSource:
     def revision(self, commit: str) -> Revision:
         """Who made a commit, when and what for. Raises EnvironmentFault if it is not here."""
         self._require(commit)
+        known = self._commit(commit)
+        if known is not None and known.revision is not None:
+            return known.revision
         return parse_log(self._git("log", "-z", "-1", LOG_FORMAT, commit, "--").out)[0]
 
     def between(self, old: str, new: str, limit: int = 200) -> tuple[Revision, ...]:
         """The newest `limit` commits that `new` has and `old` has not, oldest first; all of `new`'s if `old` is unknown
         here."""
         self._require(new)
+        line = self._line(new, old) if self.has(old) else None
+        revisions = [c.revision for c in line or () if c.revision is not None]
+        if line is not None and len(revisions) == len(line):
+            return tuple(reversed(revisions[:limit]))
         without = [f"^{old}"] if self.has(old) else []
         listed = self._git("log", "-z", "--topo-order", f"--max-count={limit}", LOG_FORMAT, new, *without, "--")
         return tuple(reversed(parse_log(listed.out)))
@@ -205,7 +224,7 @@ class GitSource:
             if listing is not None:
                 self._listings.move_to_end(commit)
         if listing is None:
-            listing = self._list(commit)
+            listing = self._listed_anew(commit) or self._list(commit)
             with self._listings_lock:
                 self._listings[commit] = listing
                 while len(self._listings) > _CACHED_COMMITS:
@@ -218,11 +237,16 @@ class GitSource:
         under = f"refs/gitopsd/good/{quote(stack, safe='')}/"
         here = self._mirror.present([commit for commit in commits if is_object_id(commit)])
         wanted = {f"{under}{number}": commit for number, commit in enumerate(commits) if commit in here}
-        existing = self._mirror.refs(under) if self._mirror.exists else {}
+        generation = self._mirror.generation
+        known, existing = self._held.get(stack, (-1, {}))
+        if known != generation:
+            existing = self._mirror.refs(under) if self._mirror.exists else {}
         commands = [f"update {ref} {commit}" for ref, commit in wanted.items() if existing.get(ref) != commit]
         commands += [f"delete {ref}" for ref in existing if ref not in wanted]
+        self._held.pop(stack, None)
         if commands:
             self._mirror.update_refs(commands)
+        self._held[stack] = (generation, wanted)
         missing = [commit for commit in commits if commit not in here]
         if missing:
             log.warning("good commits are not in the mirror", source=self.name, stack=stack, commits=missing)
@@ -242,13 +266,76 @@ class GitSource:
 
     def _list(self, commit: str) -> Listing:
         self._require(commit)
-        root = self._git("log", "-1", "--format=%T", commit, "--").out.decode().strip()
+        known = self._commit(commit)
+        root = known.tree if known else self._git("log", "-1", "--format=%T", commit, "--").out.decode().strip()
         return parse_listing(root, self._git("ls-tree", "-r", "-t", "-z", "--long", root).out)
+
+    def _listed_anew(self, commit: str) -> Listing | None:
+        """The listing of a commit out of the newest one that is known; None where git had better list everything."""
+        self._require(commit)
+        with self._listings_lock:
+            before = next(reversed(self._listings.values()), None)
+        now = self._commit(commit)
+        if before is None or now is None or before.unusable or before.submodules:
+            return None
+        try:
+            found = difference(self._tree_bytes, before.oids[""], now.tree)
+            new = sorted({oid for _, oid in found.files.values()})
+            sizes = {
+                oid: head.size
+                for at in range(0, len(new), FEW)
+                for oid, head in self._mirror.reader().heads(new[at : at + FEW]).items()
+            }
+        except (TooDifferent, Silent):
+            return None
+        return patched(before, now.tree, found, sizes)
+
+    def _tree_bytes(self, oid: str) -> bytes:
+        found = self._mirror.reader().objects([oid]).get(oid)
+        if found is None or found.kind != "tree":
+            raise Silent(f"{oid} is no tree here")
+        return found.data
+
+    def _commit(self, oid: str) -> Commit | None:
+        """What a commit says; None where git has to be asked otherwise."""
+        known = self._commits.get(oid)
+        if known is not None:
+            return known
+        try:
+            found = self._mirror.reader().objects([oid]).get(oid)
+            if found is None or found.kind != "commit":
+                return None
+            known = parse_commit(oid, found.data)
+        except (Silent, ValueError):
+            return None
+        self._commits[oid] = known
+        while len(self._commits) > _KNOWN_COMMITS:
+            self._commits.popitem(last=False)
+        return known
+
+    def _line(self, new: str, old: str) -> list[Commit] | None:
+        """The commits from `new` down to but not with `old`, if each has one parent and there are not many."""
+        line: list[Commit] = []
+        here = new
+        while here != old:
+            commit = self._commit(here)
+            if commit is None or len(commit.parents) != 1 or len(line) >= _NEAR:
+                return None
+            line.append(commit)
+            here = commit.parents[0]
+        return line
 
     def _contents(self, oids: Iterable[str]) -> dict[str, bytes]:
         wanted = sorted(set(oids))
         if not wanted:
             return {}
+        if len(wanted) <= FEW:
+            try:
+                few = self._mirror.reader().objects(wanted)
+            except Silent:
+                few = {}
+            if len(few) == len(wanted):
+                return {oid: found.data for oid, found in few.items()}
         generation = self._mirror.generation
         finished = self._git("cat-file", "--batch", "--buffer", stdin="".join(f"{oid}\n" for oid in wanted).encode())
         try:

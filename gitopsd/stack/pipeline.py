@@ -31,6 +31,7 @@ from gitopsd.planning.select import select
 from gitopsd.planning.send import autoscaled_targets, ignored_paths
 from gitopsd.render import ModuleFacts, Renderer
 from gitopsd.stack.claims import Claims, Reader
+from gitopsd.stack.differences import Foreign, foreign
 from gitopsd.stack.handover import Handover
 from gitopsd.stack.locks import LockLook, unlock
 from gitopsd.stack.modules import Look, deploy_part, rollback_part
@@ -85,7 +86,7 @@ class Planned:
     """A plan with what it is made for. `equal` are baselines of units that were found as wanted: nothing is written
     for them, but from now on it is known. `bench` has Terraform's saved plans, and `templates` the units whose values
     are outputs of it, as the commit has them. `locked` are sealed Secrets that no key opens now, and why: a heal or a
-    rollback leaves them as they are."""
+    rollback leaves them as they are. Of a heal, `foreign` is what others have written to the objects looked at."""
 
     desired: Desired
     plan: Plan
@@ -93,6 +94,7 @@ class Planned:
     equal: tuple[Baseline, ...] = ()
     templates: Mapping[UnitId, KubernetesUnit] = field(default_factory=dict)
     locked: Mapping[UnitId, str] = field(default_factory=dict)
+    foreign: Foreign = Foreign()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class Pipeline:
     def rewind(self, source: str, deployed: str, commit: str) -> str:
         """Why going from `deployed` to `commit` is no step forward; "" if it is one, or if nobody can tell."""
         repository = self.source(source)
-        if deployed == commit or not repository.has(deployed):
+        if deployed == commit or not repository.has(deployed) or repository.is_ancestor(deployed, commit):
             return ""
         if repository.is_ancestor(commit, deployed):
             return f"commit {commit[:12]} is older than the deployed {deployed[:12]}"
@@ -329,7 +331,8 @@ class Pipeline:
             handed=handed,
         )
         equal = (*_equal(plan, desired, findings, look.at), *part.equal)
-        return Planned(desired, plan, bench, equal, _templates(look.desired), _reasons(locked))
+        seen = foreign(plan, findings, desired) if look.scope is not None else Foreign()
+        return Planned(desired, plan, bench, equal, _templates(look.desired), _reasons(locked), seen)
 
     def plan_rollback(self, ask: Ask | None, spec: StackSpec, state: StackState, *, at: str) -> Planned:
         """How to undo what is dirty: back to `ask`, or to nothing if there never was a good revision."""

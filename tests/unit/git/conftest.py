@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from gitopsd.git import GitSource, SourceSettings, open_source
+from gitopsd.git.process import Finished
 from tests.support.gitserver import GitHttpServer, GitRepo, processes_on
 
 Opener = Callable[..., GitSource]
@@ -45,3 +47,21 @@ def opened(repo: GitRepo, mirrors: Path) -> Iterator[Opener]:
 def http(tmp_path: Path) -> Iterator[GitHttpServer]:
     with GitHttpServer(tmp_path / "served") as server:
         yield server
+
+
+def counted(source: GitSource, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every git command from now on."""
+    commands: list[str] = []
+    git, run, start = source._mirror.git, source._mirror.git.run, source._mirror.git.start
+
+    def noted_run(*arguments: str, **more: Any) -> Finished:
+        commands.append(arguments[0])
+        return run(*arguments, **more)
+
+    def noted_start(*arguments: str) -> subprocess.Popen[bytes]:
+        commands.append(arguments[0])
+        return start(*arguments)
+
+    monkeypatch.setattr(git, "run", noted_run)
+    monkeypatch.setattr(git, "start", noted_start)
+    return commands

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from gitopsd.git import GitSource, mirror
 from gitopsd.model.errors import EnvironmentFault
 from tests.support.gitserver import QUIET_GIT, GitHttpServer, GitRepo, processes_on, wait_until
-from tests.unit.git.conftest import Opener
+from tests.unit.git.conftest import Opener, counted
 
 FETCH = """
 import sys
@@ -271,6 +271,20 @@ def test_many_small_fetches_are_packed_in_the_end(
     for number in range(8):
         head = repo.commit({f"{number}": str(number)})
         source.fetch()
+        assert source.tree(head).read(source.tree(head).files())  # who reads holds packs open
+    source.fetch()  # who waits for news does not wait for the packing
     packs = list((mirrors / "main.git" / "objects" / "pack").glob("*.pack"))
     assert 0 < len(packs) <= 4, "each fetch brought a pack, and gc made one of many"
     assert len(source.tree(head).files()) == 8
+
+
+def test_heads_that_keep_coming_are_packed_all_the_same(
+    repo: GitRepo, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "MOST_UNPACKED", 2)
+    source = opened()
+    commands = counted(source, monkeypatch)
+    for number in range(7):
+        repo.commit({"a": str(number)})
+        source.fetch()
+    assert commands.count("gc") == 2
