@@ -25,7 +25,7 @@ def imprint_of(live: LiveObject, ignore: Sequence[str] = ()) -> Imprint:
     for entry in live.managed_fields:
         fields: Fields = entry.get("fieldsV1") or {}
         if is_own(entry):
-            owned = _without(fields, [parse_path(path) for path in ignore]) if ignore else fields
+            owned = without(fields, [parse_path(path) for path in ignore]) if ignore else fields
             own = _digest(entry.get("apiVersion"), entry.get("time"), owned)
             marks = _digest(_owned_texts(fields, live.metadata))
         else:
@@ -63,7 +63,8 @@ def _owned_texts(fields: Fields, metadata: Mapping[str, Any]) -> list[Any]:
     return found
 
 
-def _without(fields: Fields, paths: Iterable[Path]) -> Fields:
+def without(fields: Fields, paths: Iterable[Path]) -> Fields:
+    """A set without what stands at these paths."""
     left: Fields = fields
     for path in paths:
         left = _cut(left, path)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Assessment
 from gitopsd.model.memory import StackState
+from gitopsd.model.modules import FieldChange
 from gitopsd.model.plan import Postponed
 from gitopsd.model.run import RunRecord
 
@@ -41,11 +42,40 @@ class UnitHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class Writer:
+    """A field manager, as an object's managedFields name it, and when it last wrote (ISO 8601, UTC; "" where the API
+    server does not say)."""
+
+    name: str
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What a manager has added to an object of ours, beside what git asks for: paths without values. `more` counts
+    those that are not in `fields`."""
+
+    manager: str
+    fields: tuple[str, ...]
+    more: int = 0
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class UnitDrift:
-    """A unit whose live state is not what was applied: since when it is known, and which fields by whom."""
+    """A unit whose live state is not what was applied, and since when that is known.
+
+    `detail` says it in a few words. `fields` go from what is live (`before`) to what git says (`after`), with long
+    values cut; `more` counts those that are left out. `managers` wrote what is ours; none where managedFields do not
+    tell. `contested` is a sentence about who writes it again after each repair, or "".
+    """
 
     since: str = ""
     detail: str = ""
+    fields: tuple[FieldChange, ...] = ()
+    more: int = 0
+    managers: tuple[Writer, ...] = ()
+    contested: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +86,8 @@ class StackFacts:
     that ended. `health` has the units that were looked at; the others of the `tracked` ones are of unknown health.
     `orphans` are deletions that the API server took but whose finalizers are not done. `progress` is a short sentence
     about what the current run does ("wave 10: waiting for Deployment.apps/web/api"). `locked` are sealed values whose
-    key is gone; `keys` counts sealed Secrets by the fingerprint of the key that opens them.
+    key is gone; `keys` counts sealed Secrets by the fingerprint of the key that opens them. `additions` are what others
+    have added to units, drifted or not, as last seen. `only_reported`: the stack file wants drift told and not healed.
     """
 
     name: str
@@ -72,6 +103,8 @@ class StackFacts:
     progress: str = ""
     locked: Mapping[UnitId, UnitDrift] = field(default_factory=dict)
     keys: Mapping[str, int] = field(default_factory=dict)
+    additions: Mapping[UnitId, tuple[Addition, ...]] = field(default_factory=dict)
+    only_reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from threading import Lock
 
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Assessment, Health
 from gitopsd.model.run import RunRecord
-from gitopsd.model.status import StackFacts, UnitDrift, UnitHealth, Wanted
+from gitopsd.model.status import Addition, StackFacts, UnitDrift, UnitHealth, Wanted
+from gitopsd.stack.differences import bounded
 from gitopsd.stack.keyuse import KeyUse
 from gitopsd.stack.ledger import Ledger
+
+DETAILED = 300
+"""Drifted units whose fields are kept; and units whose additions by others are."""
+
+MENDED = 50
+"""Units of which it is kept how they had drifted, after they were mended: for when that turns out to be a contest."""
+
+AGAIN = "written again since it was mended"
 
 Publish = Callable[[StackFacts], None]
 
@@ -24,8 +34,11 @@ class Facts:
         self.wanted: Wanted | None = None
         self.current: RunRecord | None = None
         self.progress = ""
+        self.only_reported = False
         self._health: dict[UnitId, UnitHealth] = {}
         self._drifted: dict[UnitId, UnitDrift] = {}
+        self._mended: dict[UnitId, UnitDrift] = {}
+        self._additions: dict[UnitId, tuple[Addition, ...]] = {}
         self._key_use = KeyUse()
         self._locked: dict[UnitId, UnitDrift] = {}
 
@@ -45,15 +58,39 @@ class Facts:
                 )
                 self._health[unit] = UnitHealth(found, old.since if old is not None and same else now)
 
-    def drift(self, found: Mapping[UnitId, str], *, kept: Collection[UnitId] = ()) -> None:
+    def drift(self, found: Mapping[UnitId, UnitDrift | str], *, kept: Collection[UnitId] = ()) -> None:
         """Replace what is known to have drifted; a unit that stays in it keeps its time. Nobody looked at what is
-        `kept`: of that nothing new is known."""
+        `kept`: of that nothing new is known. A text is all that is known of its unit."""
         now = self.ledger.now()
         with self._lock:
             old = self._drifted
             same = {u: d for u, d in old.items() if u in kept}
-            seen = {u: UnitDrift(old[u].since if u in old else now, detail) for u, detail in found.items()}
-            self._drifted = same | seen
+            drifts = {u: d if isinstance(d, UnitDrift) else UnitDrift(detail=d) for u, d in found.items()}
+            seen = {u: replace(d, since=old[u].since if u in old else now) for u, d in drifts.items()}
+            self._drifted = bounded((same | seen).items(), DETAILED)
+            self._keep_mended({u: d for u, d in old.items() if u not in self._drifted and d.fields})
+
+    def contest(self, found: Mapping[UnitId, str]) -> None:
+        """These were written again after they were mended, and wait now; the text says who fights, "" if nobody does
+        yet. Nobody has looked at them since: what had drifted the last time is told once more."""
+        now = self.ledger.now()
+        with self._lock:
+            for unit, words in found.items():
+                known = self._drifted.get(unit) or replace(self._mended.get(unit, UnitDrift()), since=now)
+                again = AGAIN if not known.detail else f"{AGAIN}: {known.detail.removeprefix(AGAIN).lstrip(': ')}"
+                self._drifted[unit] = replace(known, detail=again, contested=words)
+
+    def add(self, found: Mapping[UnitId, tuple[Addition, ...]]) -> None:
+        """Replace what others have added to these units: nothing, or this. Safe to call from any thread."""
+        with self._lock:
+            for unit, additions in found.items():
+                if not additions:
+                    self._additions.pop(unit, None)
+                elif unit in self._additions or len(self._additions) < DETAILED:
+                    self._additions[unit] = additions
+
+    def _keep_mended(self, gone: Mapping[UnitId, UnitDrift]) -> None:
+        self._mended = dict([*self._mended.items(), *gone.items()][-MENDED:])
 
     def use_keys(self, found: KeyUse) -> None:
         """Replace what is known of sealing keys; a unit that stays locked keeps its time."""
@@ -79,6 +116,7 @@ class Facts:
             dirty = {d.unit for d in state.dirty} if state else set()
             health = {u: self._health.get(u, touched if u in dirty else unseen) for u in tracked}
             drifted = {u: d for u, d in self._drifted.items() if u in tracked}
+            additions = {u: a for u, a in self._additions.items() if u in tracked}
             locked = {u: d for u, d in self._locked.items() if u in tracked}
             keys = self._key_use.secrets
         return StackFacts(
@@ -95,4 +133,6 @@ class Facts:
             progress=self.progress,
             locked=locked,
             keys=keys,
+            additions=additions,
+            only_reported=self.only_reported,
         )

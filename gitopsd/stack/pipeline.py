@@ -31,7 +31,7 @@ from gitopsd.planning.select import select
 from gitopsd.planning.send import autoscaled_targets, ignored_paths
 from gitopsd.render import ModuleFacts, Renderer
 from gitopsd.stack.claims import Claims, Reader
-from gitopsd.stack.differences import Foreign, foreign
+from gitopsd.stack.differences import NOTHING, Foreign, foreign
 from gitopsd.stack.handover import Handover
 from gitopsd.stack.locks import LockLook, unlock
 from gitopsd.stack.modules import Look, deploy_part, rollback_part
@@ -94,7 +94,7 @@ class Planned:
     equal: tuple[Baseline, ...] = ()
     templates: Mapping[UnitId, KubernetesUnit] = field(default_factory=dict)
     locked: Mapping[UnitId, str] = field(default_factory=dict)
-    foreign: Foreign = Foreign()
+    foreign: Foreign = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +331,7 @@ class Pipeline:
             handed=handed,
         )
         equal = (*_equal(plan, desired, findings, look.at), *part.equal)
-        seen = foreign(plan, findings, desired) if look.scope is not None else Foreign()
+        seen = foreign(plan, findings, desired) if look.scope is not None else NOTHING
         return Planned(desired, plan, bench, equal, _templates(look.desired), _reasons(locked), seen)
 
     def plan_rollback(self, ask: Ask | None, spec: StackSpec, state: StackState, *, at: str) -> Planned:
