@@ -14,6 +14,7 @@ from gitopsd.model.orders import Question
 from gitopsd.model.plan import Postponed
 from gitopsd.model.run import RunKind
 from gitopsd.model.status import DaemonInfo, Phase, SourceFacts, StackFacts
+from gitopsd.views.drift import addition_entries, drift_entries, told
 from gitopsd.views.history import run_summary
 
 SCHEMA = "gitopsd.io/status/v1"
@@ -72,6 +73,9 @@ def stack_status(facts: StackFacts) -> dict[str, Any]:
         "pendingPrune": [to_plain(item) for item in _postponed(facts)],
         "orphans": [to_plain(item) for item in facts.orphans],
         "sealingKeys": dict(sorted(facts.keys.items())),
+        "drift": drift_entries(facts),
+        "additions": addition_entries(facts),
+        "onlyReported": facts.only_reported,
     }
     return document
 
@@ -167,7 +171,7 @@ def _entry(facts: StackFacts, unit: UnitId) -> dict[str, Any]:
         "health": found.assessment.health.value if found else Health.UNKNOWN.value,
         "reason": found.assessment.reason if found and ailing else "drifted",
         "since": found.since if found and ailing else drift.since if drift else "",
-        "message": found.assessment.message if found and ailing else drift.detail if drift else "",
+        "message": found.assessment.message if found and ailing else told(drift) if drift else "",
         "drifted": drift is not None,
     }
     return entry

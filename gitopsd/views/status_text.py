@@ -40,7 +40,7 @@ def converged(document: Mapping[str, Any]) -> bool:
 
 def status_text(document: Mapping[str, Any], now: datetime) -> Iterator[Block]:
     """The overview as a table, then for each stack what is not as it should be."""
-    yield _daemon_line(document, now)
+    yield daemon_line(document, now)
     stacks: Sequence[Mapping[str, Any]] = document["stacks"]
     yield from _sources(document, now)
     if not stacks:
@@ -56,7 +56,8 @@ def status_text(document: Mapping[str, Any], now: datetime) -> Iterator[Block]:
             yield from details
 
 
-def _daemon_line(document: Mapping[str, Any], now: datetime) -> Line:
+def daemon_line(document: Mapping[str, Any], now: datetime) -> Line:
+    """Whether somebody is at work, and otherwise how old what follows is."""
     daemon = document["daemon"]
     if daemon["running"]:
         since = f", started {ago(daemon['since'], now)}" if daemon.get("since") else ""
@@ -110,6 +111,8 @@ def _details(stack: Mapping[str, Any], now: datetime) -> Iterator[Block]:
         if len(asked["details"]) > SHOWN:
             yield line(dim(f"and {len(asked['details']) - SHOWN} more; all with --json"), indent=6)
     yield from _attention(stack["attention"], now)
+    if stack.get("drift"):
+        yield line(dim("what has drifted, field by field: gitopsd status --drift"), indent=2)
     for item in stack.get("pendingPrune", ()):
         since = f" ({ago(item['since'], now)})" if item["since"] else ""
         yield line(warn("not pruned yet"), f" {item['unit']}{since}: {item['reason']}", indent=2)

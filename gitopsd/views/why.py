@@ -12,6 +12,7 @@ from gitopsd.model.live import Health
 from gitopsd.model.memory import Baseline, StackState
 from gitopsd.model.plan import Change, Plan
 from gitopsd.model.run import Observation, Outcome, Result, RunRecord
+from gitopsd.views.drift_text import added_line, drift_details, remedy
 from gitopsd.views.layout import Block, dim, good, line, strong, warn
 from gitopsd.views.times import ago
 from gitopsd.views.words import counted, short
@@ -37,7 +38,7 @@ class WhyFacts:
 
 def why_document(facts: WhyFacts) -> dict[str, Any]:
     """What `gitopsd why UNIT --json` prints. An empty `waitsFor` means that there is nothing to wait for."""
-    waits = [wait for find in (_daemon, _run, _holds, _postponed, _attention) for wait in find(facts)]
+    waits = [wait for find in (_daemon, _run, _holds, _postponed, _attention, _drift) for wait in find(facts)]
     baseline = facts.baseline
     tracked = {"component": baseline.component, "digest": baseline.digest, "at": baseline.at} if baseline else None
     return {
@@ -46,6 +47,8 @@ def why_document(facts: WhyFacts) -> dict[str, Any]:
         "stack": facts.stack,
         "tracked": tracked,
         "waitsFor": waits,
+        "drift": _drift_entry(facts),
+        "additions": entries_of(facts.unit, facts.status, "additions"),
         "message": "" if waits else _at_rest(facts),
     }
 
@@ -56,10 +59,15 @@ def why_text(document: Mapping[str, Any], now: datetime) -> Iterator[Block]:
     for wait in document["waitsFor"]:
         since = f" ({ago(wait['since'], now)})" if wait["since"] else ""
         yield line(warn(wait["kind"]), f"{since}: {wait['detail']}", indent=2)
+        if wait["kind"] == "drift" and document["drift"]:
+            yield from drift_details(document["drift"], now, indent=4)
+            yield line(dim("what ends it: "), document["drift"]["remedy"], indent=4)
         if wait["next"]:
             yield line(dim(f"more: {wait['next']}"), indent=4)
     if document["message"]:
         yield line(good("waits for nothing"), f": {document['message']}", indent=2)
+    for added in document["additions"]:
+        yield added_line(added, now)
     tracked = document["tracked"]
     if tracked:
         text = f"last applied {ago(tracked['at'], now)}, component {tracked['component']}"
@@ -160,12 +168,25 @@ def _postponed(facts: WhyFacts) -> Iterator[dict[str, Any]]:
 
 def _attention(facts: WhyFacts) -> Iterator[dict[str, Any]]:
     for entry in facts.status["attention"] if facts.status else ():
-        if entry["unit"] == str(facts.unit):
-            kind = "drift" if entry["reason"] == "drifted" else "health"
-            parts = [entry["health"] if kind == "health" else "live is not what was applied", entry.get("message", "")]
-            if kind == "health":
-                parts.insert(1, entry["reason"])
-            yield _wait(kind, ": ".join(part for part in parts if part), entry["since"])
+        if entry["unit"] == str(facts.unit) and entry["reason"] != "drifted":
+            parts = (entry["health"], entry["reason"], entry.get("message", ""))
+            yield _wait("health", ": ".join(part for part in parts if part), entry["since"])
+
+
+def _drift(facts: WhyFacts) -> Iterator[dict[str, Any]]:
+    """Also of a unit whose health is the greater trouble."""
+    for entry in entries_of(facts.unit, facts.status, "drift"):
+        yield _wait("drift", f"live is not what was applied: {entry['detail']}", entry["since"])
+
+
+def _drift_entry(facts: WhyFacts) -> dict[str, Any] | None:
+    entry = next(iter(entries_of(facts.unit, facts.status, "drift")), None)
+    return {**entry, "remedy": remedy(facts.status, entry)} if entry and facts.status else None
+
+
+def entries_of(unit: UnitId, stack: Mapping[str, Any] | None, name: str) -> list[Mapping[str, Any]]:
+    """What a stack's part of the status document lists about one unit."""
+    return [entry for entry in (stack or {}).get(name, ()) if entry["unit"] == str(unit)]
 
 
 def _at_rest(facts: WhyFacts) -> str:

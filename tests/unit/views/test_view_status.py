@@ -202,6 +202,7 @@ def test_text_for_a_person() -> None:
         "  terminating  ConfigMap/web/old           1 h ago    orphan: is being deleted: finalizer example.org/hold",
         "  progressing  Deployment.apps/web/worker  3 min ago  Rollout: 0 of 1 ready",
         "  drifted      ConfigMap/web/settings      7 min ago  data.key by kubectl-edit",
+        "  what has drifted, field by field: gitopsd status --drift",
         "  more: gitopsd show website-2",
     ]
 
