@@ -74,4 +74,3 @@ class Stream:
     def close(self) -> None:
         """Close the connection, unless the answer was read to its end: then it is free for the next one."""
         self._answer.close()
-        self._answer.release_conn()

@@ -35,7 +35,7 @@ its first event without having sent it."""
 
 _TYPES = ("ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR")
 
-_PAGE = 200
+_PAGE = 100
 """Objects in one part of a list. Many kinds are listed at the same time when the program starts."""
 
 _SETTLING = (0.1, 0.2, 0.4, 0.8)

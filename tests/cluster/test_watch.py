@@ -131,8 +131,8 @@ def test_a_long_list_comes_in_parts(
     assert isinstance(whole, Whole)
     assert len(whole.units) == len(reader.told) - 1 == 450
     asked = [e["requestURI"] for e in sandbox_cluster.audit_events(since) if "gitopsd" in str(e.get("userAgent"))]
-    lists = [uri for uri in asked if "limit=200" in uri]
-    assert len(lists) == 3, asked
+    lists = [uri for uri in asked if "limit=100" in uri]
+    assert len(lists) == 5, asked
 
 
 # ---------------------------------------------------------------- rights, kinds and the proof

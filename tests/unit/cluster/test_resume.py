@@ -123,3 +123,10 @@ def test_whole_lines_before_a_break_are_told() -> None:
     assert [next(lines), next(lines)] == [b"a", b"b"]
     with pytest.raises(Broken):
         next(lines)
+
+
+def test_a_socket_that_is_shut_while_it_is_read_is_a_break() -> None:
+    # What the ssl module says depends on how far the read was.
+    for error in (ValueError("Read on closed or unwrapped SSL socket."), AttributeError("read")):
+        with pytest.raises(Broken):
+            list(streamed([], error).lines())

@@ -6,6 +6,7 @@ import gc
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -166,6 +167,20 @@ def test_a_list_whose_token_expires_begins_anew(place: Place) -> None:
         assert "Blind" not in words
 
 
+def test_a_list_whose_kind_vanishes_in_the_middle_begins_anew(place: Place) -> None:
+    def rule(asked: Asked) -> Refused | None:
+        if "continue" in asked.query and "a" in place.api.objects:
+            place.api.drop("a")
+            return BARE_404
+        return None
+
+    place.api.rule = rule
+    with place.connected() as cluster:
+        reader = Reader(cluster.watch(GROUP, KIND, ["x"]))
+        assert reader.wait("Whole") == ["a*", "b*", "b*", "c*", "Whole"]
+        assert reader.told[-1] == Whole(frozenset(e.live.id for e in reader.told[2:4] if isinstance(e, Seen)))
+
+
 # ---------------------------------------------------------------- the connection
 
 
@@ -288,11 +303,12 @@ def test_a_watch_that_stays_silent_is_not_believed(place: Place) -> None:
         assert "-c" not in words
 
 
-def test_a_trickle_of_bytes_is_silence_all_the_same(place: Place) -> None:
-    with place.watched(limits(silence=0.3)) as reader:
-        place.api.set(rule=only("watch", Refused(200, b" \n" * 5000, {"Content-Type": "application/json"})))
-        place.api.end()
-        reader.wait("Blind")
+@pytest.mark.parametrize("noise", [b" ", b"\n"])
+def test_a_trickle_of_bytes_is_silence_all_the_same(place: Place, noise: bytes) -> None:
+    place.api.noise = noise
+    with place.watched(limits(silence=0.3)):
+        mark = place.api.mark()
+        eventually(lambda: place.api.count("watch", mark) > 1, "another watch")
 
 
 # ---------------------------------------------------------------- positions
@@ -557,15 +573,40 @@ def test_closing_ends_a_read_that_waits(place: Place, tls: bool) -> None:
         assert reader.words() == ["a*", "b*", "c*", "Whole"]
 
 
-def test_closing_ends_the_wait_for_the_next_try(place: Place) -> None:
-    with place.watched(replace(limits(first=600, most=600), budget=600, first=600, most=600)) as reader:
+@pytest.mark.parametrize(
+    "long",
+    [
+        replace(QUICK, budget=600, first=600, most=600),  # of a request, before it is repeated
+        limits(first=600, most=600),  # of the watch
+    ],
+    ids=["request", "watch"],
+)
+def test_closing_ends_the_wait_for_the_next_try(place: Place, long: Limits) -> None:
+    with place.watched(long) as reader:
         place.api.put("a")
         reader.wait("a")
+        mark = place.api.mark()
         place.api.set(rule=lambda _: CUT)
         place.api.end()
-        eventually(lambda: place.api.asked[-1].what != "watch", "a try")
+        eventually(lambda: place.api.mark() > mark, "a try")
+        if long.budget < 1:
+            reader.wait("Blind")
+        started = time.monotonic()
         reader.watch.close()
         assert reader.ended()
+        assert time.monotonic() - started < 3
+
+
+def test_a_closed_watch_is_forgotten(place: Place) -> None:
+    with place.connected() as cluster:
+        reader = Reader(cluster.watch(GROUP, KIND, ["x"]))
+        reader.wait("Whole")
+        reader.watch.close()
+        assert reader.ended()
+        kept = weakref.ref(reader.watch)
+        del reader
+        gc.collect()
+        assert kept() is None
 
 
 def test_an_ended_reader_ends_its_connection(place: Place) -> None:
@@ -616,3 +657,13 @@ def test_nothing_is_left_of_two_hundred_watches(place: Place, tls: bool) -> None
         for number in range(200):
             once(number % 3)
         eventually(lambda: held()[0] <= before[0] + 2 and held()[1] <= before[1] + 2, "as much as before")
+
+
+def test_a_closed_adapter_keeps_no_connection(place: Place) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with place.watched() as reader:
+        place.api.set(rule=only("watch", status(503)))
+        place.api.end("ordinary")
+        reader.wait("Blind")  # the answers were read to their end: their connection is free for the next one
+    assert reader.watch  # and with it everything that it was made of
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before, "all connections closed")

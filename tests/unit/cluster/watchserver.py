@@ -81,6 +81,8 @@ class Api:
     mute: bool = False
     """New watches are granted, and tell nothing."""
     compressed: bool = False
+    noise: bytes = b""
+    """Sent again and again by a stream that has nothing to tell."""
     epoch: int = 0
     """Streams of an earlier epoch end, in the way of `farewell`."""
     farewell: str = "cut"
@@ -328,6 +330,8 @@ class _Handler(BaseHTTPRequestHandler):
                 events = self._due(position, mute)
                 if not events:
                     api.lock.wait(0.01)
+            if api.noise:
+                yield api.noise
             for version, kind, item in events:
                 yield _event(kind, item)
                 position = version
