@@ -57,7 +57,8 @@ def _stack(stack: Mapping[str, Any], now: datetime) -> Iterator[Block]:
 def unit_drift(entry: Mapping[str, Any], now: datetime, *, indent: int = 2) -> Iterator[Block]:
     """One drifted unit: since when, what of it, and who."""
     since = f" ({ago(entry['since'], now)})" if entry["since"] else ""
-    yield line(warn("drifted"), f" {entry['unit']}{since}: {entry['detail']}", indent=indent)
+    detail = "" if entry["fields"] else f": {entry['detail']}"
+    yield line(warn("drifted"), f" {entry['unit']}{since}{detail}", indent=indent)
     yield from drift_details(entry, now, indent=indent + 4)
 
 

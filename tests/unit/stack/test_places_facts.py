@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -12,12 +13,13 @@ from gitopsd.model.errors import CommitError, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Assessment, Health
 from gitopsd.model.memory import Baseline
+from gitopsd.model.modules import Edit, FieldChange
 from gitopsd.model.plan import Postponed
 from gitopsd.model.ports import Record
 from gitopsd.model.run import Verdict
-from gitopsd.model.status import StackFacts
+from gitopsd.model.status import Addition, StackFacts, UnitDrift
 from gitopsd.record import SqliteRecord, open_record
-from gitopsd.stack.facts import Facts
+from gitopsd.stack.facts import DETAILED, Facts
 from gitopsd.stack.ledger import Ledger
 from gitopsd.stack.places import placed
 from tests.support.trees import MemoryTree
@@ -108,6 +110,53 @@ def test_drift_keeps_its_time_until_it_is_over_and_only_of_what_is_tracked(facts
     assert (again.since, again.detail) == (first[API].since, "spec.replicas, spec.paused")
     facts.drift({})
     assert facts.snapshot().drifted == {}
+
+
+DRIFT = UnitDrift(detail="spec.replicas", fields=(FieldChange("spec.replicas", Edit.REPLACE, 5, 3),))
+
+
+def test_what_is_fought_over_is_told_with_the_fields_of_its_last_repair(facts: Facts) -> None:
+    facts.drift({API: DRIFT})
+    facts.drift({})
+    facts.contest({API: ""})
+    waiting = facts.snapshot().drifted[API]
+    assert (waiting.detail, waiting.fields) == ("written again since it was mended: spec.replicas", DRIFT.fields)
+    facts.contest({API: "contested: kubectl-edit has written it again"})
+    fought = facts.snapshot().drifted[API]
+    assert fought == replace(waiting, contested="contested: kubectl-edit has written it again")
+    facts.drift({API: DRIFT})
+    assert facts.snapshot().drifted[API].contested == "", "it was looked at again"
+
+
+def test_a_fight_over_what_nobody_remembers_is_told_all_the_same(facts: Facts) -> None:
+    facts.contest({API: "contested: x"})
+    found = facts.snapshot().drifted[API]
+    assert (found.detail, found.contested, found.since != "") == (
+        "written again since it was mended",
+        "contested: x",
+        True,
+    )
+
+
+def test_additions_are_replaced_unit_by_unit_and_only_of_what_is_tracked(facts: Facts) -> None:
+    added = (Addition("injector", ("spec.template.spec.containers[proxy]",)),)
+    facts.add({API: added, OLD: added})
+    facts.add({})
+    assert facts.snapshot().additions == {API: added}
+    facts.add({API: ()})
+    assert facts.snapshot().additions == {}
+
+
+def test_thousands_of_drifted_units_cost_no_more_than_their_names(facts: Facts) -> None:
+    units = [API._replace(name=f"api-{number}") for number in range(DETAILED + 50)]
+    facts.ledger.record.rebase("website", [Baseline(u, "app", (0, 0), "d", "u", "1", "v1", "t") for u in units])
+    facts.drift(dict.fromkeys(units, DRIFT))
+    facts.add(dict.fromkeys(units, (Addition("injector", ("spec.a",)),)))
+    known = facts.snapshot()
+    assert len(known.drifted) == len(units)
+    assert sum(len(d.fields) for d in known.drifted.values()) == DETAILED
+    assert all(len(d.fields) + d.more == 1 for d in known.drifted.values())
+    assert len(known.additions) == DETAILED
 
 
 def test_the_last_run_is_the_newest_that_ended(facts: Facts, record: SqliteRecord) -> None:
