@@ -59,4 +59,9 @@ class UnitId(NamedTuple):
 
 def clusters_of(units: Iterable[UnitId]) -> set[str]:
     """The clusters that these units live in; Terraform modules live in none."""
-    return {unit.cluster for unit in units if not unit.is_terraform}
+    return {unit.cluster for unit in units if unit.kind != TERRAFORM_KIND}
+
+
+def modules_of(units: Iterable[UnitId]) -> list[UnitId]:
+    """The Terraform modules among thousands of units, sorted."""
+    return sorted([unit for unit in units if unit.kind == TERRAFORM_KIND])

@@ -83,7 +83,8 @@ class StackFacts:
     """Everything that the host knows of a stack now.
 
     `state` is None for a stack that never had a run here. `current` is the run that goes on, `last` the newest one
-    that ended. `health` has the units that were looked at; the others of the `tracked` ones are of unknown health.
+    that ended. `health` has the units of which more is to be told than that a gate once found them good, which is so of
+    `presumed` others (a number); what is left of the `tracked` ones is of unknown health.
     `orphans` are deletions that the API server took but whose finalizers are not done. `progress` is a short sentence
     about what the current run does ("wave 10: waiting for Deployment.apps/web/api"). `locked` are sealed values whose
     key is gone; `keys` counts sealed Secrets by the fingerprint of the key that opens them. `additions` are what others
@@ -99,6 +100,7 @@ class StackFacts:
     health: Mapping[UnitId, UnitHealth] = field(default_factory=dict)
     drifted: Mapping[UnitId, UnitDrift] = field(default_factory=dict)
     tracked: int = 0
+    presumed: int = 0
     orphans: tuple[Postponed, ...] = ()
     progress: str = ""
     locked: Mapping[UnitId, UnitDrift] = field(default_factory=dict)

@@ -21,12 +21,15 @@ class Creators:
         namespaces: dict[tuple[str, str], UnitId] = {}
         kinds: dict[tuple[str, str, str], UnitId] = {}
         for unit in units:
-            kind = unit.id.kind
-            if kind == "Namespace" and not unit.id.group:
+            if unit.id.kind == "Namespace" and not unit.id.group:
                 namespaces[unit.id.cluster, unit.id.name] = unit.id
             elif unit.traits.defines is not None:
                 kinds[unit.id.cluster, *unit.traits.defines] = unit.id
         return cls(namespaces, kinds)
+
+    def anything_for(self, cluster: str, namespace: str, group: str, kind: str) -> bool:
+        """Whether objects of this kind in this namespace need anything of the stack."""
+        return (cluster, namespace) in self.namespaces or (cluster, group, kind) in self.kinds
 
     def namespace_of(self, unit: UnitId) -> UnitId | None:
         return self.namespaces.get((unit.cluster, unit.namespace)) if unit.namespace else None

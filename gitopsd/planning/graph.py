@@ -82,9 +82,14 @@ def _levels(before: Predecessors) -> dict[Node, int]:
 def _needs(units: Mapping[UnitId, Unit]) -> Iterator[tuple[Unit, Unit, str]]:
     """Implicit dependencies: (earlier, later, what the later has to do with the earlier)."""
     creators = Creators.among(u for u in units.values() if isinstance(u, KubernetesUnit))
-    for unit in units.values():
-        for earlier, why in creators.needed_by(unit.id):
-            yield units[earlier], unit, why
+    if not creators.namespaces and not creators.kinds:
+        return
+    places = {(u.cluster, u.namespace, u.group, u.kind) for u in units}
+    needing = {place for place in places if creators.anything_for(*place)}
+    for unit in units:
+        if (unit.cluster, unit.namespace, unit.group, unit.kind) in needing:
+            for earlier, why in creators.needed_by(unit):
+                yield units[earlier], units[unit], why
 
 
 # ---------------------------------------------------------------- contradictions

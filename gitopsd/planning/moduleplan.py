@@ -11,7 +11,7 @@ import orjson
 
 from gitopsd.model.codec import to_plain
 from gitopsd.model.errors import Problem
-from gitopsd.model.ids import UnitId
+from gitopsd.model.ids import UnitId, modules_of
 from gitopsd.model.memory import Baseline
 from gitopsd.model.modules import DESTRUCTIVE, ModulePlan, ResourceAction, ResourceChange, StateId
 from gitopsd.model.plan import Action, Approval, Change, Leftover, Postponed
@@ -181,7 +181,7 @@ def vanished(
     """Sort what the inventory has and the commit has not. A state that another component goes on with is handed over;
     a component that looks renamed is a mistake, because it would be destroyed and made anew. What a person abandoned
     (`granted`) is forgotten with its state as it is."""
-    gone = [b for unit, b in sorted(baselines.items()) if unit.is_terraform and unit not in modules]
+    gone = [baselines[unit] for unit in modules_of(baselines) if unit not in modules]
     keys = {(m.state_key, m.workspace): m for m in modules.values()}
     new = {(m.path, m.workspace): m for u, m in modules.items() if u not in baselines}
     destroy: list[Baseline] = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 
 from gitopsd.model.codec import from_plain, to_plain
-from gitopsd.model.ids import UnitId
+from gitopsd.model.ids import UnitId, modules_of
 from gitopsd.model.memory import Baseline, ModuleMemory
 from gitopsd.model.modules import (
     Output,
@@ -137,8 +137,8 @@ def recorded_outputs(baselines: Mapping[UnitId, Baseline]) -> dict[OutputRef, Ou
     """The outputs of all modules as they were when each was last applied or found equal."""
     return {
         OutputRef(unit.name, name): output
-        for unit, baseline in baselines.items()
-        if unit.is_terraform and baseline.certain and baseline.digest
+        for unit in modules_of(baselines)
+        if (baseline := baselines[unit]).certain and baseline.digest
         for name, output in facts_of(baseline).outputs.items()
     }
 
@@ -151,7 +151,7 @@ def shared_outputs(outputs: Outputs, uses: Iterable[OutputRef]) -> dict[str, Out
 
 def module_memories(baselines: Mapping[UnitId, Baseline]) -> tuple[ModuleMemory, ...]:
     """The modules of an inventory, as the parent keeps them."""
-    found = [(unit, facts_of(b)) for unit, b in sorted(baselines.items()) if unit.is_terraform]
+    found = [(unit, facts_of(baselines[unit])) for unit in modules_of(baselines)]
     return tuple(ModuleMemory(u.name, f.path, f.workspace, f.state_key, f.commit) for u, f in found)
 
 

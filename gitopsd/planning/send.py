@@ -42,5 +42,6 @@ def ignored_paths(unit: KubernetesUnit, autoscaled: Targets) -> tuple[str, ...]:
 def all_ignored(desired: Desired) -> dict[UnitId, tuple[str, ...]]:
     """The fields that are left to others, of every unit that has any."""
     autoscaled = autoscaled_targets(desired)
-    found = {unit.id: ignored_paths(unit, autoscaled) for unit in desired.units.values()}
-    return {unit: paths for unit, paths in found.items() if paths}
+    scaled = {kind for kind, _, _ in autoscaled}
+    some = (u for u in desired.units.values() if u.options.ignore or u.id.kind in scaled)
+    return {unit.id: paths for unit in some if (paths := ignored_paths(unit, autoscaled))}

@@ -114,11 +114,13 @@ class Facts:
             unseen = UnitHealth(Assessment(Health.HEALTHY, "good when last gated"))
             touched = UnitHealth(Assessment(Health.UNKNOWN, "not looked at since it was touched"))
             dirty = {d.unit for d in state.dirty} if state else set()
-            health = {u: self._health.get(u, touched if u in dirty else unseen) for u in tracked}
             drifted = {u: d for u, d in self._drifted.items() if u in tracked}
             additions = {u: a for u, a in self._additions.items() if u in tracked}
             locked = {u: d for u, d in self._locked.items() if u in tracked}
             keys = self._key_use.secrets
+            health = dict.fromkeys((*drifted, *additions, *locked), unseen)
+            health |= {u: touched for u in dirty if u in tracked}
+            health |= {u: h for u, h in self._health.items() if u in tracked}
         return StackFacts(
             name=stack,
             source=self.ledger.source,
@@ -129,6 +131,7 @@ class Facts:
             health=health,
             drifted=drifted,
             tracked=len(tracked),
+            presumed=len(tracked) - len(health),
             orphans=tuple(p for p in (state.postponed if state else ()) if p.reason.startswith("is being deleted")),
             progress=self.progress,
             locked=locked,

@@ -263,8 +263,8 @@ class Runner:
         return Ended(ended, interrupt, tuple(session.open_approvals))
 
     def _see_observed(self, session: Session) -> None:
-        units = {str(u): u for u in session.units}
-        self.facts.see({units[name]: seen for name, seen in session.observed.items() if name in units})
+        found = ((_unit(name), seen) for name, seen in session.observed.items())
+        self.facts.see({unit: seen for unit, seen in found if unit is not None and unit in session.units})
 
     def _progress(self, text: str) -> None:
         self.facts.progress = text
@@ -303,6 +303,14 @@ class Runner:
                 log.warning("lease not given back; it expires by itself", stack=self.ledger.stack, error=str(error))
 
 
+def _unit(name: str) -> UnitId | None:
+    """The unit that a gate has looked at by this name; None for a check."""
+    try:
+        return UnitId.parse(name)
+    except ValueError:
+        return None
+
+
 def _checks(spec: StackSpec, components: Collection[str]) -> list[HttpCheck]:
     return [check for c in spec.components if c.name in components for check in c.gate.checks]
 
@@ -310,8 +318,9 @@ def _checks(spec: StackSpec, components: Collection[str]) -> list[HttpCheck]:
 def _inventory(memory: Memory, desired: Desired, baselines: Mapping[UnitId, Baseline]) -> Memory:
     """With all that a rebuilt host has to look for: kinds, namespaces, Terraform's states. Written before the first
     effect, so that it names what this run is about to make, too."""
-    kinds = {u.group_kind for u in (*desired.units, *baselines) if not u.is_terraform}
-    spaces = {u.namespace for u in desired.units if u.namespace}
+    distinct = {(u.group, u.kind): u for units in (desired.units, baselines) for u in units}
+    kinds = {u.group_kind for u in distinct.values() if not u.is_terraform}
+    spaces = {u.namespace for u in desired.units} - {""}
     known = {m.component: m for m in module_memories(baselines)}
     new = {m.component: remembered_module(m, desired.revision.commit) for m in desired.modules.values()}
     modules = sorted({**new, **known}.values(), key=lambda m: m.component)

@@ -145,8 +145,9 @@ def _quarantined(facts: StackFacts) -> bool:
 
 def _counts(facts: StackFacts) -> dict[str, int]:
     found = Counter(item.assessment.health for item in facts.health.values())
-    unseen = max(0, facts.tracked - len(facts.health))
+    unseen = max(0, facts.tracked - len(facts.health) - facts.presumed)
     counts = {health.value: found[health] for health in Health}
+    counts[Health.HEALTHY.value] += facts.presumed
     counts[Health.UNKNOWN.value] += unseen
     return {"total": facts.tracked, **counts, "drifted": len(facts.drifted)}
 
