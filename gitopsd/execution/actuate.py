@@ -18,6 +18,7 @@ from gitopsd.kinds.marks import (
     sealed_secret_of,
     sealed_secret_text,
 )
+from gitopsd.kinds.overridden import admission_warning, among, overridden_fields
 from gitopsd.model.errors import EnvironmentFault, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, Accepted, Deletion, LiveObject, Rejection, RejectionKind
@@ -25,7 +26,7 @@ from gitopsd.model.memory import Dirty
 from gitopsd.model.plan import Action, Change
 from gitopsd.model.ports import Effect
 from gitopsd.model.run import Result, RunKind
-from gitopsd.model.units import KubernetesUnit
+from gitopsd.model.units import KubernetesUnit, Manifest
 from gitopsd.planning.inventory import baseline_of
 from gitopsd.planning.judge import told
 from gitopsd.planning.send import ignored_paths, manifest_to_send
@@ -102,12 +103,24 @@ def _apply(session: Session, change: Change) -> Effect:
         at=session.now(),
         ignore=ignored_paths(unit, session.autoscaled),
     )
+    outcome = session.outcome(change, Result.APPLIED, "; ".join((*_adopted(freed), *answer.warnings)), live, created)
     return Effect(
-        session.outcome(change, Result.APPLIED, "; ".join((*_adopted(freed), *answer.warnings)), live, created),
+        replace(outcome, warnings=_overridden(session, change, manifest, answer)),
         baseline=base,
         dirty=session.dirty(change, created=created, uid=live.uid),
         freed=str(freed.reference.get("uid", "")) if freed.reference else "",
     )
+
+
+def _overridden(session: Session, change: Change, manifest: Manifest, answer: Accepted) -> tuple[str, ...]:
+    """The warning that admission made something else of what was sent, once for what is wished: after that only when
+    this very change had it do so."""
+    fields = overridden_fields(manifest, answer.live)
+    if not fields:
+        return ()
+    base = session.record.baselines(session.spec.name).get(change.unit)
+    told = base is not None and base.digest == session.units[change.unit].digest
+    return () if told and not among(fields, (f.path for f in change.diff)) else (admission_warning(fields),)
 
 
 def _adopted(freed: Freed) -> tuple[str, ...]:

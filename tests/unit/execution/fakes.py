@@ -30,7 +30,7 @@ from gitopsd.model.live import (
     Resource,
     Workload,
 )
-from gitopsd.model.memory import Dirty, Intent, JobDone
+from gitopsd.model.memory import Baseline, Dirty, Intent, JobDone
 from gitopsd.model.plan import Action, Change
 from gitopsd.model.ports import Cluster, Effect, Interrupt, Record
 from gitopsd.model.run import Observation, RunKind
@@ -84,6 +84,10 @@ class Journal:
     dirty: list[Dirty] = field(default_factory=list)
     seen: list[Observation] = field(default_factory=list)
     faults: dict[str, list[Exception]] = field(default_factory=dict)
+    known: dict[UnitId, Baseline] = field(default_factory=dict)
+
+    def baselines(self, stack: str) -> dict[UnitId, Baseline]:
+        return self.known
 
     def _note(self, name: str) -> None:
         self.calls.append(name)

@@ -11,17 +11,19 @@ import pytest
 from gitopsd.execution.actuate import DELETE_PATIENCE, DELETE_TRIES, actuate, former_values
 from gitopsd.execution.session import Interrupted
 from gitopsd.kinds.marks import PART_OF_LABEL, TRACKING_ANNOTATION
+from gitopsd.kinds.overridden import admission_warning
 from gitopsd.model.codec import to_plain
 from gitopsd.model.errors import EnvironmentFault
 from gitopsd.model.ids import UnitId
-from gitopsd.model.live import Absence, Deletion, LiveObject, RejectionKind, Resource
+from gitopsd.model.live import Absence, Accepted, Deletion, LiveObject, RejectionKind, Resource
 from gitopsd.model.memory import Dirty
+from gitopsd.model.modules import Edit, FieldChange
 from gitopsd.model.plan import Action
 from gitopsd.model.ports import Interrupt
 from gitopsd.model.run import Result, RunKind
 from gitopsd.model.units import Desired, KubernetesUnit
 from tests.unit.execution.fakes import FakeCluster, Run, change, removal, run_of
-from tests.unit.planning.samples import applied, crd, desired, live_object, manifest, only, refusal, stack
+from tests.unit.planning.samples import applied, baseline, crd, desired, live_object, manifest, only, refusal, stack
 
 SPEC = stack()
 CONFIG = desired(SPEC, manifest("ConfigMap", data={"a": "1"}))
@@ -69,6 +71,45 @@ def test_a_heal_makes_nothing_dirty() -> None:
         effect = actuate(run.session, change(CONFIG, UNIT.id))
         assert effect.dirty is None
         assert effect.baseline is not None
+
+
+OVERRIDDEN = admission_warning(["data.a"])
+
+
+def mutated(run: Run) -> None:
+    """The next answer is what a policy made of the manifest."""
+    live = LiveObject(UNIT.id, {**THERE.body, "data": {"a": "mutated"}})
+    run.cluster.replies["x"] = [Accepted(live, created=False)]
+
+
+def test_what_admission_made_of_our_fields_is_a_warning_and_nothing_is_written_again(run: Run) -> None:
+    mutated(run)
+    effect = actuate(run.session, change(CONFIG, UNIT.id, Action.UPDATE, live_uid="uid-1"))
+    assert (effect.outcome.result, effect.outcome.warnings) == (Result.APPLIED, (OVERRIDDEN,))
+    assert effect.baseline is not None
+    assert run.cluster.verbs() == ["apply"]
+
+
+DIFF = (FieldChange("data.a", Edit.REPLACE, "1", "mutated"),)
+
+
+@pytest.mark.parametrize(
+    ("digest", "diff", "expected"),
+    [
+        pytest.param(UNIT.digest, (), (), id="the same wish again"),
+        pytest.param(UNIT.digest, (FieldChange("data.b", Edit.ADD, after="1"),), (), id="mended for another field"),
+        pytest.param(UNIT.digest, DIFF, (OVERRIDDEN,), id="a policy that is new"),
+        pytest.param("another", (), (OVERRIDDEN,), id="another wish"),
+        pytest.param("", (), (OVERRIDDEN,), id="a lost state directory"),
+    ],
+)
+def test_an_override_is_told_once_for_a_wish(
+    run: Run, digest: str, diff: tuple[FieldChange, ...], expected: tuple[str, ...]
+) -> None:
+    mutated(run)
+    run.journal.known[UNIT.id] = replace(baseline(THERE, UNIT), digest=digest)
+    effect = actuate(run.session, change(CONFIG, UNIT.id, Action.UPDATE, live_uid="uid-1", diff=diff))
+    assert effect.outcome.warnings == expected
 
 
 def test_a_refusal_is_an_outcome_without_a_baseline(run: Run) -> None:
