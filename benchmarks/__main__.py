@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import figures, sealed, terraform
+from benchmarks import drift, figures, sealed, start, terraform
 from benchmarks.report import table
 from sandbox import Cluster
 
@@ -33,6 +33,10 @@ def machine() -> dict[str, Any]:
     }
 
 
+LARGE = 1000
+"""Objects above which a first deploy is measured once: it takes minutes, and says nothing that is not seen below."""
+
+
 def measure(sizes: list[int], *, quick: bool, modules: bool, secrets: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "schema": "gitopsd.io/benchmarks/v1",
@@ -44,11 +48,20 @@ def measure(sizes: list[int], *, quick: bool, modules: bool, secrets: bool) -> d
         root = Path(scratch)
         with Cluster.start(root / "cluster") as cluster:
             for count in sizes:
-                apply, stage = figures.cold(root, cluster, count, 1 if quick else 3)
+                apply, stage = figures.cold(root, cluster, count, 1 if quick or count > LARGE else 3)
                 pushed = figures.push(root, cluster, stage, 3 if quick else 9)
                 shown = figures.status(stage, 5 if quick else 20)
                 rss = figures.memory(stage)
-                found["sizes"][str(count)] = {"cold": apply, **pushed, "status": shown, "memory": rss}
+                begun = start.measure(cluster, stage)
+                found["sizes"][str(count)] = {
+                    "cold": apply,
+                    **pushed,
+                    "status": shown,
+                    "memory": rss,
+                    "start": begun,
+                }
+                if count == min(sizes, key=lambda size: abs(size - LARGE)):
+                    found["drift"] = drift.measure(cluster, stage, quick=quick)
             if modules:
                 found["terraform"] = terraform.measure(root / "terraform", cluster, quick=quick)
             if secrets:
@@ -59,7 +72,9 @@ def measure(sizes: list[int], *, quick: bool, modules: bool, secrets: bool) -> d
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure there")
-    parser.add_argument("--sizes", default="100,1000", help="numbers of objects, separated by commas; '' for none")
+    parser.add_argument(
+        "--sizes", default="100,1000,4000,10000", help="numbers of objects, separated by commas; '' for none"
+    )
     parser.add_argument("--quick", action="store_true", help="few repeats: to see that it works, not to compare")
     parser.add_argument("--terraform", action="store_true", help="also what Terraform modules cost")
     parser.add_argument("--sealed", action="store_true", help="also what sealed secrets cost")

@@ -23,6 +23,9 @@ def table(found: dict[str, Any]) -> str:
     for size, figures in found["sizes"].items():
         lines += ["", f"**{size} objects**", "", *_HEAD]
         lines += [f"| {' | '.join(row)} |" for row in _rows(figures)]
+    if "drift" in found:
+        lines += ["", f"**Drift, {found['drift']['tracked']} objects**", "", *_HEAD]
+        lines += [f"| {' | '.join(row)} |" for row in _drift(found["drift"])]
     if "terraform" in found:
         figures = found["terraform"]
         lines += ["", f"**{figures['program']}, {figures['resources']} resources**", "", *_HEAD]
@@ -79,6 +82,25 @@ def _rows(figures: dict[str, Any]) -> Iterator[Row]:
         f"{rss['ratio']['imports']}",
     )
     yield ("CPU at rest with a poll a second", f"{rss['cpuShareAtRest']:.1%}", "", "")
+    yield from _start(figures["start"])
+
+
+def _start(figures: dict[str, Any]) -> Iterator[Row]:
+    yield ("start to the last request", f"{figures['quietMs']} ms", f"{figures['floorMs']} ms", "")
+    yield ("start, CPU", f"{figures['cpuMs']} ms", "", "")
+    yield ("requests of a start", _counts(figures["requests"]), "", "")
+    idle = figures["idle"]
+    yield (f"requests in {idle['seconds']:g} s of rest", str(idle["requests"]), "0", "")
+    yield (f"CPU in {idle['seconds']:g} s of rest", f"{idle['cpuMs']} ms", "", "")
+
+
+def _drift(figures: dict[str, Any]) -> Iterator[Row]:
+    healed, floor = figures["healed"], figures["floor"]
+    edits = figures["edits"]
+    yield (f"{edits} edits, each to healed, p50", f"{healed['p50']} ms", f"{floor['p50']} ms", str(figures["ratio"]))
+    yield ("p99", f"{healed['p99']} ms", f"{floor['p99']} ms", "")
+    yield ("CPU of one", f"{figures['cpuMsEach']} ms", "", "")
+    yield ("requests of one", ", ".join(f"{n} {c}" for n, c in figures["requestsEach"].items() if c), "writes 1", "")
 
 
 def _modules(figures: dict[str, Any]) -> Iterator[Row]:

@@ -36,6 +36,9 @@ log = structlog.get_logger("gitopsd.stack")
 WHOLE_EVERY = 6 * 3600.0
 """Seconds between two looks at everything tracked, also at what is watched; give or take a fifth."""
 
+HEAL_AGAIN = 60.0
+"""Seconds until what could not be healed is tried again."""
+
 EXAMINE_AGAIN = 30.0
 """Seconds until the health of a unit is looked at again that could not be seen."""
 
@@ -217,11 +220,14 @@ class Drift:
             self.tracked.account_for({c.unit for c in planned.plan.applies()}, wanted)
             return AGAIN
         ended = self.run(RunKind.HEAL, target, planned)
-        self._contests.note(planned.plan.applies(), ledger.clock.monotonic())
-        if ended.run.verdict is Verdict.FAILED:
-            return RETRY
         if ended.run.verdict is Verdict.GOOD:
+            self._contests.note(planned.plan.applies(), ledger.clock.monotonic())
             self.facts.drift(locked, kept=set(self.facts.drifted) - scope)
+        elif ended.run.verdict is Verdict.FAILED:
+            self.vigil.defer(changing, HEAL_AGAIN)
+            return RETRY
+        else:  # ended early: whatever it has not come to is as it was
+            self.suspects |= changing
         return self.after(ended)
 
     def _contested(self) -> frozenset[UnitId]:

@@ -125,6 +125,7 @@ class StackWorker:
             while True:
                 ask = self._ask(commit)
                 if ask is None:
+                    self.drift.notice()  # it is kept in mind until there is something to compare with
                     self._obey_blindly(commit)
                     return Rest.SETTLED
                 self._prepare(ask)
