@@ -33,8 +33,8 @@ class Contests:
             return ""
         who = ", ".join(known.managers)
         return (
-            f"contested: {who} has written it again after each of {known.repairs} repairs; let one of the two go, or "
-            "leave the field to it with gitopsd.io/ignore"
+            f"{who} has written it again after each of {known.repairs} repairs; let one of the two go, or leave the "
+            "field to it with gitopsd.io/ignore"
         )
 
     def forget(self, but: Collection[UnitId]) -> None:

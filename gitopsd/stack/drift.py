@@ -17,6 +17,7 @@ from gitopsd.model.memory import Baseline, HoldReason, StackState
 from gitopsd.model.ports import Cluster, Probe
 from gitopsd.model.run import RunKind, Verdict
 from gitopsd.model.spec import DriftMode
+from gitopsd.model.status import UnitDrift
 from gitopsd.planning.send import all_ignored
 from gitopsd.stack.approvals import Approvals
 from gitopsd.stack.contests import Contests
@@ -209,11 +210,14 @@ class Drift:
         self.tracked.account_for(
             scope - planned_for - untold, wanted
         )  # finished Jobs, too, of which no plan says anything
-        locked = {unit: f"cannot be compared or healed: {why}" for unit, why in planned.locked.items()}
+        locked: dict[UnitId, UnitDrift | str] = {
+            unit: f"cannot be compared or healed: {why}" for unit, why in planned.locked.items()
+        }
         changing = {c.unit for c in planned.plan.applies()}
         self.vigil.clean(set(planned.plan.equal) - changing)
         self.vigil.mended(changing)
-        self.facts.drift({**drift_of(planned.plan), **locked}, kept=set(self.facts.drifted) - scope)
+        self._tell(scope, {**drift_of(planned.plan, planned.foreign.managers), **locked})
+        self.facts.add(planned.foreign.additions)
         if planned.plan.empty or report or target.spec.drift is DriftMode.REPORT:
             planned.bench.discard()
             self.tracked.take_note(planned)
@@ -222,7 +226,7 @@ class Drift:
         ended = self.run(RunKind.HEAL, target, planned)
         if ended.run.verdict is Verdict.GOOD:
             self._contests.note(planned.plan.applies(), ledger.clock.monotonic())
-            self.facts.drift(locked, kept=set(self.facts.drifted) - scope)
+            self._tell(scope, locked)
         elif ended.run.verdict is Verdict.FAILED:
             self.vigil.defer(changing, HEAL_AGAIN)
             return RETRY
@@ -230,15 +234,20 @@ class Drift:
             self.suspects |= changing
         return self.after(ended)
 
+    def _tell(self, scope: Collection[UnitId], found: Mapping[UnitId, UnitDrift | str]) -> None:
+        """What has become of the units in `scope`; nobody has looked at the others."""
+        self.facts.drift(found, kept=[unit for unit in self.facts.drifted if unit not in scope])
+
     def _contested(self) -> frozenset[UnitId]:
         """Suspects that somebody writes again as often as they are mended: each waits longer than the time before."""
         early = self._contests.too_early(self.suspects, self.verdicts.ledger.clock.monotonic())
         for unit, left in early.items():
             self.vigil.defer([unit], left)
-        told = {unit: self._contests.words(unit) or "written again by others since it was mended" for unit in early}
-        if told:
-            self.facts.drift(told, kept=set(self.facts.drifted) - told.keys())
-            log.warning("contested", stack=self.verdicts.ledger.stack, units={str(u): why for u, why in told.items()})
+        told = {unit: self._contests.words(unit) for unit in early}
+        self.facts.contest(told)
+        fights = {str(unit): why for unit, why in told.items() if why}
+        if fights:
+            log.warning("contested", stack=self.verdicts.ledger.stack, units=fights)
         return frozenset(early)
 
     def _plan(self, target: Ask, scope: Collection[UnitId]) -> Planned:
@@ -262,7 +271,10 @@ class Drift:
     def _cannot_heal(self, scope: Collection[UnitId], error: GitopsdError) -> Next:
         """Somebody made of an object what the good revision cannot be applied to: reported, and looked at again."""
         problems = {p.unit: str(replace(p, unit="")) for p in error.problems}
-        self.facts.drift({u: f"cannot be healed: {problems.get(str(u), str(error))}" for u in scope})
+        told: dict[UnitId, UnitDrift | str] = {
+            u: f"cannot be healed: {problems.get(str(u), str(error))}" for u in scope
+        }
+        self._tell(scope, told)
         log.error("cannot be healed", stack=self.verdicts.ledger.stack, problems=[str(p) for p in error.problems])
         return RETRY
 
