@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from gitopsd.cluster.access import Access
+from gitopsd.cluster.channel import Server
 from gitopsd.cluster.connection import Connection
 from gitopsd.cluster.discovery import Discovery
 from gitopsd.cluster.house import House
@@ -52,12 +53,7 @@ class KubernetesCluster:
         self._objects = Objects(self._connection, locator, access)
         self._listing = Listing(settings.name, self._connection, locator, access, self._workers)
         self._watches = Watches(
-            settings.name,
-            connection=self._connection,
-            locator=locator,
-            access=access,
-            listing=self._listing,
-            limits=limits.watch,
+            Server(settings.name, self._connection, locator, access, self._listing, limits.watch),
         )
         self._workloads = Workloads(self._objects, self._listing, locator, self._workers)
         self._parents = Parents(settings.name, settings.namespace, self._connection, house)

@@ -18,7 +18,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 
 from gitopsd.cluster.credentials import Credentials, Session
 from gitopsd.cluster.settings import ClusterSettings, Limits
-from gitopsd.cluster.streams import Stream
+from gitopsd.cluster.streams import Broken, Stream
 from gitopsd.model.errors import ConfigurationError, EnvironmentFault, Problem
 
 JSON = "application/json"
@@ -144,12 +144,15 @@ class Connection:
 
     def stream(self, request: Request, silence: float, sleep: Sleep = time.sleep) -> Stream | Reply:
         """An answer that comes in pieces, on a connection of its own; it may be silent for so many seconds. Refusals
-        are answered whole. Repeated as `send` does until the answer has begun."""
+        are answered whole. Repeated as `send` does until the answer has begun; raises Broken if it does not begin."""
         streams: list[Stream] = []
         timeout = urllib3.Timeout(connect=self._limits.connect, read=silence)
 
         def once(session: Session) -> Reply:
-            answer = self._ask(session, session.streams, request, None, timeout, preload_content=False)
+            try:
+                answer = self._ask(session, session.streams, request, None, timeout, preload_content=False)
+            except ReadTimeoutError as error:
+                raise Broken from error
             if 200 <= answer.status < 300:
                 streams.append(Stream(answer, silence))
                 return Reply(answer.status, answer.headers, b"")

@@ -125,7 +125,13 @@ class Listing:
         request = Request("GET", place.path, dict(parameters), accept=accept, headers={"Accept-Encoding": "gzip"})
         reply = self._connection.send(request, sleep)
         if reply.ok:
-            return reply.object()
+            body = reply.object()
+            if not isinstance(body.get("metadata"), dict):  # a page of some proxy: "nothing is there" is no answer
+                raise self._connection.fault(
+                    f"GET {place.path}: what comes is no list",
+                    remedy="look at what is between gitopsd and the API server",
+                )
+            return body
         refusal = read_refusal(reply.status, reply.json())
         if refusal.code == 410 and "continue" in parameters:
             raise Expired

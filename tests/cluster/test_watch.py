@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gitopsd.cluster import ClusterSettings, KubernetesCluster, Limits, connect, watch
+from gitopsd.cluster import ClusterSettings, KubernetesCluster, Limits, channel, connect
 from gitopsd.cluster.settings import WatchLimits
 from gitopsd.kinds.marks import PART_OF_LABEL
 from gitopsd.model.errors import EnvironmentFault
@@ -143,8 +143,8 @@ def test_a_watch_that_would_stay_silent_is_refused(
 ) -> None:
     # The List form of the same: the API server grants it, and ends it at the first event without sending that.
     put(api, namespace, "a", applyset)
-    monkeypatch.setattr(watch, "_ACCEPT", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
-    with pytest.raises(EnvironmentFault, match="granted, but no event arrives"):
+    monkeypatch.setattr(channel, "_ACCEPT", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
+    with pytest.raises(EnvironmentFault, match="its event does not arrive within 10 s"):
         api.watch("", "ConfigMap", [applyset])
 
 

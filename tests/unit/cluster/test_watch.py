@@ -25,6 +25,7 @@ from tests.unit.cluster.watchserver import (
     BARE_404,
     CUT,
     GROUP,
+    HELD,
     KIND,
     Api,
     Asked,
@@ -303,6 +304,14 @@ def test_a_watch_that_stays_silent_is_not_believed(place: Place) -> None:
         assert "-c" not in words
 
 
+def test_a_watch_that_is_never_answered_is_told(place: Place) -> None:
+    with place.watched(limits(silence=0.3)) as reader:
+        place.api.set(rule=only("watch", HELD, 1))
+        place.api.end()
+        reader.wait("Blind", "Sighted")
+        assert "asked for and never answered" in reader.fault()
+
+
 @pytest.mark.parametrize("noise", [b" ", b"\n"])
 def test_a_trickle_of_bytes_is_silence_all_the_same(place: Place, noise: bytes) -> None:
     place.api.noise = noise
@@ -402,9 +411,10 @@ def test_an_event_of_the_past_is_not_believed(place: Place) -> None:
         (b'{"type":"ADDED"}\n', "what comes is no event"),
         (b'{"type":"ADDED","object":"x"}\n', "what comes is no event"),
         (b'{"type":"ERROR","object":{"kind":"Status","code":500,"message":"etcd is ill"}}\n', "etcd is ill"),
+        (b'{"type":"ERROR","object":{"kind":"Status","code":"x","message":"told nothing"}}\n', "told nothing"),
         (b"x" * (9 << 20), "what comes is no event"),
     ],
-    ids=["page", "list", "bare", "text", "error", "endless"],
+    ids=["page", "list", "bare", "text", "error", "no-code", "endless"],
 )
 def test_nonsense_is_told_and_the_watch_goes_on_where_it_was(place: Place, late: bytes, why: str) -> None:
     with place.watched() as reader:
@@ -413,6 +423,19 @@ def test_nonsense_is_told_and_the_watch_goes_on_where_it_was(place: Place, late:
         assert why in reader.fault()
         place.api.put("a")
         reader.then("Blind", "Sighted", "a")
+
+
+@pytest.mark.parametrize("page", [b"<html>log in</html>", b"{}", b'{"metadata": {}, "items": []}'])
+def test_a_page_of_a_proxy_is_no_empty_list(place: Place, page: bytes) -> None:
+    with place.watched() as reader:
+        place.api.set(rule=only("list", Refused(200, page)), floor=10**6)
+        place.api.drop("c")
+        reader.wait("-c")
+        place.api.end()
+        reader.wait("Blind")
+        place.api.set(rule=lambda _: None)
+        reader.until(lambda words: words.count("Whole") >= 2, "a list again")
+        assert {len(event.units) for event in list(reader.told) if isinstance(event, Whole)} == {3, 2}
 
 
 def test_watches_that_end_at_once_are_no_hot_loop(place: Place) -> None:
@@ -524,14 +547,15 @@ def test_credentials_that_are_refused_are_named(place: Place) -> None:
 
 def test_events_that_do_not_arrive_are_noticed_before_anybody_relies_on_them(place: Place) -> None:
     place.api.mute = True
-    with place.connected() as cluster, pytest.raises(EnvironmentFault, match=r"no event arrives within 0\.5 s"):
+    with place.connected() as cluster, pytest.raises(EnvironmentFault, match=r"does not arrive within 0\.5 s.*proxy"):
         cluster.watch(GROUP, KIND, ["x"])
     assert place.api.last("watch").query["fieldSelector"] == "metadata.name=a,metadata.namespace=web"
 
 
-def test_a_watch_that_is_closed_at_its_first_event_is_noticed(place: Place) -> None:
-    place.api.rule = only("watch", Refused(200, b""))
-    with place.connected() as cluster, pytest.raises(EnvironmentFault, match="no event arrives"):
+@pytest.mark.parametrize("answer", [Refused(200, b""), HELD], ids=["closed", "held back"])
+def test_a_watch_without_an_event_is_noticed(place: Place, answer: Refused) -> None:
+    place.api.rule = only("watch", answer)
+    with place.connected() as cluster, pytest.raises(EnvironmentFault, match=r"does not arrive within 0\.5 s.*proxy"):
         cluster.watch(GROUP, KIND, ["x"])
 
 

@@ -12,6 +12,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -45,12 +46,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Refused:
-    """An answer in place of the right one; `cut` hangs up instead."""
+    """An answer in place of the right one; `cut` hangs up instead, `held` waits until the client does."""
 
     status: int = 0
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: bool = False
+    held: bool = False
 
 
 def status(code: int, reason: str = "", **more: Any) -> Refused:
@@ -60,6 +62,7 @@ def status(code: int, reason: str = "", **more: Any) -> Refused:
 
 BARE_404 = Refused(404, b"404 page not found\n")
 CUT = Refused(cut=True)
+HELD = Refused(held=True)
 Rule = Callable[[Asked], Refused | None]
 
 
@@ -232,7 +235,9 @@ class _Handler(BaseHTTPRequestHandler):
         return refused is None
 
     def _answer(self, answer: Refused) -> None:
-        if answer.cut:
+        while answer.held and not self._gone():
+            time.sleep(0.01)
+        if answer.cut or answer.held:
             self._hang_up()
             return
         self.send_response(answer.status)
