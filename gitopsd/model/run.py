@@ -9,10 +9,10 @@ from gitopsd.model.errors import Cause
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Health
 from gitopsd.model.modules import ResourceDone
-from gitopsd.model.plan import Action, Leftover, Plan
+from gitopsd.model.plan import Action, Change, Leftover, Plan
 from gitopsd.model.units import Person
 
-__all__ = ["Leftover", "Observation", "Outcome", "Result", "RunKind", "RunRecord", "Verdict"]
+__all__ = ["Leftover", "Observation", "Outcome", "Result", "RunKind", "RunRecord", "Touch", "Verdict"]
 
 
 class RunKind(StrEnum):
@@ -99,3 +99,13 @@ class RunRecord:
     def why(self) -> str:
         """The reason with the unit that it is about, if it is about one."""
         return f"{self.failing}: {self.reason}" if self.failing is not None else self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """A change of one unit that had an effect: the run (without its details), what came of it, and what was planned
+    (None where that is not kept or was not asked for)."""
+
+    run: RunRecord
+    outcome: Outcome
+    change: Change | None = None

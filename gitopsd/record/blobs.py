@@ -15,7 +15,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 COMPRESS_FROM = 512  # bytes; managedFields shrink to a fifth, short values would only grow
-_ZLIB = b"x"  # first byte of every zlib stream, and of no JSON text
+COMPRESSED = b"x"  # first byte of every zlib stream, and of no JSON text
 _INT64 = range(-(2**63), 2**64)
 
 
@@ -55,7 +55,7 @@ def unpack(kind: type[T], blob: bytes) -> T:
 def unpack_plain(blob: bytes) -> Any:
     """The plain JSON value in `blob`; raises ValueError or TypeError if it is none."""
     try:
-        return orjson.loads(zlib.decompress(blob) if blob.startswith(_ZLIB) else blob)
+        return orjson.loads(zlib.decompress(blob) if blob.startswith(COMPRESSED) else blob)
     except zlib.error as error:
         raise ValueError(f"a compressed value cannot be read: {error}") from error
 

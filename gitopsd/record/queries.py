@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
+
+import orjson
 
 from gitopsd.model.errors import Problem, UsageError
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import AuditHead, Baseline, Dirty, Intent, Memory, StackState
 from gitopsd.model.orders import Grant, Order, Question
-from gitopsd.model.plan import Plan, Postponed
-from gitopsd.model.run import Leftover, Observation, Outcome, RunRecord
-from gitopsd.record.blobs import unpack
+from gitopsd.model.plan import Action, Change, Plan, Postponed
+from gitopsd.model.run import Leftover, Observation, Outcome, RunRecord, Touch
+from gitopsd.record.blobs import COMPRESSED, unpack
+from gitopsd.record.merge import without_effect
 from gitopsd.record.rows import BASELINE_COLUMNS, RUN_COLUMNS, baseline_of, run_of, unit_of
 
 T = TypeVar("T")
@@ -123,6 +126,30 @@ def _whole(db: sqlite3.Connection, row: tuple[Any, ...]) -> RunRecord:
 
 def _details(db: sqlite3.Connection, kind: type[T], query: str, of: tuple[int]) -> tuple[T, ...]:
     return tuple(unpack(kind, body) for (body,) in db.execute(query, of))
+
+
+def touches(db: sqlite3.Connection, stack: str, unit: UnitId) -> Iterator[Touch]:
+    """The changes of a unit that had an effect, newest first, of the runs that are kept; without what was planned."""
+    columns = ", ".join(f"runs.{name}" for name in RUN_COLUMNS.split(", "))
+    rows = db.execute(
+        f"SELECT outcomes.body, {columns} FROM outcomes JOIN runs ON runs.seq = outcomes.run "  # noqa: S608
+        "WHERE runs.stack = ? AND (instr(outcomes.body, ?) OR substr(outcomes.body, 1, 1) = ?) "
+        "ORDER BY outcomes.n DESC",
+        (stack, orjson.dumps(str(unit)), COMPRESSED),
+    )
+    for body, *run_row in rows:
+        outcome = unpack(Outcome, body)
+        released = outcome.action is Action.RELEASE
+        if outcome.unit == unit and (released or not without_effect(outcome.result)):
+            yield Touch(run_of(tuple(run_row)), outcome)
+
+
+def change(db: sqlite3.Connection, run_id: str, unit: UnitId) -> Change | None:
+    """What a run had planned for a unit; None if that is not kept."""
+    query = "SELECT plans.body FROM plans JOIN runs ON runs.seq = plans.run WHERE runs.id = ?"
+    row = db.execute(query, (run_id,)).fetchone()
+    plan = unpack(Plan, row[0]) if row else None
+    return next((c for c in plan.changes() if c.unit == unit), None) if plan else None
 
 
 def audit_head(db: sqlite3.Connection) -> AuditHead:

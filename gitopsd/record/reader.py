@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -11,7 +12,8 @@ from typing import TypeVar
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Baseline, StackState
 from gitopsd.model.orders import Order
-from gitopsd.model.run import RunRecord
+from gitopsd.model.plan import Change
+from gitopsd.model.run import RunRecord, Touch
 from gitopsd.record import queries
 from gitopsd.record.database import faults, open_for_reading
 from gitopsd.record.schema import require_current
@@ -73,6 +75,14 @@ class Reader:
         """A whole run by its id, the beginning of its id, or `last` (of `stack`, or of all). Raises UsageError if that
         names no run or more than one."""
         return self._ask(lambda db: queries.find_run(db, name, stack))
+
+    def touches(self, stack: str, unit: UnitId, limit: int) -> tuple[Touch, ...]:
+        """The newest changes of a unit that had an effect, newest first, of the runs that are kept."""
+        return self._ask(lambda db: tuple(islice(queries.touches(db, stack, unit), limit)))
+
+    def change(self, run: str, unit: UnitId) -> Change | None:
+        """What a run had planned for a unit; None if that is not kept."""
+        return self._ask(lambda db: queries.change(db, run, unit))
 
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         with faults(self._path):

@@ -126,7 +126,7 @@ def _change(change: Mapping[str, Any]) -> Iterator[Block]:
         if text:
             yield line(warn(f"{title}: ") if title == "warning" else dim(f"{title}: "), text, indent=8)
     for field in change["diff"]:
-        yield from _field(field)
+        yield from field_lines(field)
     for resource in change["resources"]:
         yield from _resource(resource)
 
@@ -145,14 +145,15 @@ def _resource(resource: Mapping[str, Any]) -> Iterator[Block]:
     reason = f": {resource['reason']}" if resource["reason"] else ""
     yield line(Span(f"{sign:<3} {action:<8}", style), f" {resource['address']}{moved}", dim(reason), indent=8)
     for field in resource["diff"]:
-        yield from _field(field, indent=12)
+        yield from field_lines(field, indent=12)
 
 
 def _place(origin: Mapping[str, Any] | None) -> str:
     return f"  {origin['file']}:{origin['line']}" if origin else ""
 
 
-def _field(field: Mapping[str, Any], indent: int = 8) -> Iterator[Line]:
+def field_lines(field: Mapping[str, Any], indent: int = 8) -> Iterator[Line]:
+    """One field's change: what it was, what it becomes."""
     sign, style = _EDITS[field["edit"]]
     before, after = field["before"], field["after"]
     title = Span(f"{sign} {field['path']}", style)
