@@ -74,6 +74,7 @@ class Vigil:
         self.ignored: Mapping[UnitId, tuple[str, ...]] = {}
         self._lock = Lock()
         self._news: dict[UnitId, Imprint | None] = {}
+        self._listed: set[UnitId] = set()  # those of the news that are of a list
         self._wholes: dict[Topic, frozenset[UnitId]] = {}
         self._rules: set[tuple[str, tuple[str, str] | None]] = set()
         self._expected: frozenset[Topic] = frozenset()
@@ -94,11 +95,13 @@ class Vigil:
                 seen = imprint_of(live, self.ignored.get(live.id, ()))
                 with self._lock:
                     self._news[live.id] = seen
+                    (self._listed.add if event.listed else self._listed.discard)(live.id)
                 if event.listed:
                     return  # its end is told
             case Removed(live):
                 with self._lock:
                     self._news[live.id] = None
+                    self._listed.discard(live.id)
             case Whole(units):
                 with self._lock:
                     self._wholes[topic] = units
@@ -146,12 +149,18 @@ class Vigil:
         """Decide about what was seen since the last call. `baselines` is what is on record now."""
         with self._lock:
             news, self._news = self._news, {}
+            listed, self._listed = self._listed, set()
             wholes, self._wholes = self._wholes, {}
             rules, self._rules = self._rules, set()
         now = self._now()
         for unit, seen in news.items():
             base = baselines.get(unit)
-            if base is not None:
+            if base is None:
+                continue
+            if seen is not None and unit in listed and _went_back(base, seen):
+                self._seen.pop(unit, None)
+                self._suspect(unit, now)
+            else:
                 self._judge(unit, base, seen, now)
         for unit in _missing(baselines, wholes):
             if unit not in news:
@@ -239,6 +248,13 @@ class Vigil:
         for unit in baselines:
             if unit.cluster == cluster and not unit.is_terraform and kind in {None, (unit.group, unit.kind)}:
                 self._suspect(unit, due)
+
+
+def _went_back(base: Baseline, seen: Imprint) -> bool:
+    """Whether a list has an object in an older version than the recorded one: the cluster was put back to a backup.
+    (Or the list is older than a write of ours, which a look will show.)"""
+    known = base.imprint
+    return known is not None and known.uid == seen.uid and 0 < seen.version < known.version
 
 
 def _due(times: Mapping[UnitId, float], now: float) -> frozenset[UnitId]:

@@ -237,3 +237,13 @@ def test_a_listener_is_stirred_by_what_there_is_to_judge_and_not_by_each_object_
     vigil.told(MAPS, Seen(live(MAP, 20)))
     vigil.told(MAPS, Removed(live(MAP, 21)))
     assert len(stirs) == 3
+
+
+def test_a_list_of_older_versions_is_that_of_a_backup_and_an_older_event_is_just_late(vigil: Vigil) -> None:
+    vigil.told(MAPS, Seen(live(MAP, 9)))
+    vigil.judge(BASE)
+    assert vigil.due_in() == float("inf")
+    vigil.told(MAPS, Seen(live(MAP, 9), listed=True))
+    vigil.told(MAPS, Whole(frozenset({MAP, OTHER})))
+    vigil.judge(BASE)
+    assert vigil.take().suspects == {MAP}
