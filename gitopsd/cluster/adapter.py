@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from gitopsd.cluster.access import Access
 from gitopsd.cluster.channel import Server
-from gitopsd.cluster.connection import Connection
+from gitopsd.cluster.connection import Connection, Request
 from gitopsd.cluster.discovery import Discovery
 from gitopsd.cluster.house import House
 from gitopsd.cluster.lease import Leases
@@ -87,6 +87,12 @@ class KubernetesCluster:
         if isinstance(found, Absence) or not found.uid:
             raise self._connection.fault("the namespace kube-system, which identifies a cluster, does not exist")
         return found.uid
+
+    def version(self) -> str:
+        reply = self._connection.send(Request("GET", "/version"))
+        if not reply.ok:
+            raise self._connection.fault(f"GET /version: the server does not tell its version (HTTP {reply.status})")
+        return str(reply.object().get("gitVersion", ""))
 
     def catalog(self, *, refresh: bool = False) -> Catalog:
         return (self._discovery.renew() if refresh else self._discovery.get()).catalog

@@ -145,6 +145,9 @@ class Cluster(Protocol):
     def uid(self) -> str:
         """The uid of kube-system: which cluster this is, whatever it is called."""
 
+    def version(self) -> str:
+        """Of the API server's program, as in `v1.36.3`: another one may have other defaults."""
+
     def catalog(self, *, refresh: bool = False) -> Catalog: ...
 
     def get(self, unit: UnitId, api_version: str = "") -> LiveObject | Absence:

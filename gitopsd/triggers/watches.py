@@ -12,7 +12,7 @@ from gitopsd.kinds.marks import PART_OF_LABEL
 from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.ports import Cluster, Watch
-from gitopsd.model.watching import Blind, Seen, WatchEvent
+from gitopsd.model.watching import Blind, Seen, Sighted, WatchEvent, Whole
 from gitopsd.stack.vigil import Interest, Topic, Vigil
 
 log = structlog.get_logger("gitopsd.watch")
@@ -128,6 +128,7 @@ class _Stream(Thread):
         self._lock = Lock()
         self._watch: Watch | None = None
         self._generations: dict[UnitId, int] = {}
+        self._version = ""
 
     def end(self) -> None:
         self._ended.set()
@@ -182,6 +183,7 @@ class _Stream(Thread):
     def _tell_of_rules(self, event: WatchEvent) -> None:
         """Only that a rule has changed counts: its status, labels and annotations decide about nothing."""
         if not isinstance(event, Seen):
+            self._look_at_version(event)
             return
         live = event.live
         before = self._generations.get(live.id)
@@ -190,6 +192,21 @@ class _Stream(Thread):
             return
         for vigil in set(self.listeners.values()):
             vigil.redefined(self.topic.cluster, self._ruled(live.id.name))
+
+    def _look_at_version(self, event: WatchEvent) -> None:
+        """An API server that comes back may be another program, with other defaults and other schemas."""
+        if self.topic.kind != _DEFINITION or not isinstance(event, Whole | Sighted):
+            return
+        try:
+            version = self.cluster.version()
+        except EnvironmentFault as error:
+            log.debug("version not known", cluster=self.topic.cluster, error=str(error))
+            return
+        before, self._version = self._version, version
+        if before not in {"", version}:
+            log.info("another version", cluster=self.topic.cluster, version=version, was=before)
+            for vigil in set(self.listeners.values()):
+                vigil.redefined(self.topic.cluster, None)
 
     def _ruled(self, name: str) -> tuple[str, str] | None:
         """The kind that a definition is about; None for a rule that may be about any."""

@@ -106,6 +106,9 @@ class SimCluster:
         with self._call("uid") as state:
             return state.cluster_uid
 
+    def version(self) -> str:
+        return "v1.36.0"
+
     def catalog(self, *, refresh: bool = False) -> Catalog:
         with self._call("catalog") as state:
             return state.catalog()

@@ -12,7 +12,7 @@ from gitopsd.model.errors import EnvironmentFault
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Catalog, LiveObject, Resource
 from gitopsd.model.ports import Watch
-from gitopsd.model.watching import Removed, Seen, WatchEvent, Whole
+from gitopsd.model.watching import Removed, Seen, Sighted, WatchEvent, Whole
 from gitopsd.stack.vigil import Interest, Topic, Vigil
 from gitopsd.triggers import watches as module
 from gitopsd.triggers.watches import RULES, Watches
@@ -63,6 +63,10 @@ class FakeCluster:
         self.opened: list[tuple[str, str, frozenset[str], FakeWatch]] = []
         self.refused: set[str] = {kind for _, kind in RULES}
         self.tries = 0
+        self.program = "v1.36.0"
+
+    def version(self) -> str:
+        return self.program
 
     def watch(self, group: str, kind: str, applysets: Collection[str]) -> Watch:
         self.tries += 1
@@ -233,3 +237,23 @@ def test_a_rule_that_changes_is_told_and_one_that_only_shows_its_status_is_not(
     watch.put(Seen(config_map(name, version=3, generation=2)))
     until(lambda: vigil.rules, "it is told")
     assert vigil.rules == [("default", told)]
+
+
+def test_a_server_that_comes_back_as_another_version_has_everything_looked_at(
+    watches: Watches, cluster: FakeCluster
+) -> None:
+    cluster.refused -= {"CustomResourceDefinition"}
+    vigil = FakeVigil()
+    watches.tend("one", vigil, interest("set-1", MAPS))
+    until(lambda: cluster.open("CustomResourceDefinition"), "definitions are watched")
+    ((_, watch),) = cluster.open("CustomResourceDefinition")
+    watch.put(Sighted())
+    cluster.program = "v1.37.0"
+    watch.put(Sighted())
+    until(lambda: vigil.rules, "it is told")
+    watch.put(Sighted())
+    watch.put(Seen(config_map("x.example.org", generation=1), listed=True))
+    watch.put(Seen(config_map("x.example.org", version=2, generation=2)))
+    until(lambda: len(vigil.rules) == 2, "what follows")
+    assert vigil.rules[0] == ("default", None)
+    assert vigil.rules[1] != ("default", None), "told twice"
