@@ -106,8 +106,8 @@ def host(bare_host: Host) -> Host:
     """A host that has seen a good run and a failed one; its status file says that all is in sync."""
     with bare_host.record() as record:
         record.save_memory(memory())
-        _store(record, replace(run(), id="website-1", revision=GOOD, digest="digest-a"))
-        _store(record, failed_run())
+        store_run(record, replace(run(), id="website-1", revision=GOOD, digest="digest-a"))
+        store_run(record, failed_run())
         baselines = [Baseline(unit, "web", (0, 0), "d" * 64, "uid", "1", "v1", at(60)) for unit in (CONFIG, API)]
         record.rebase("website", baselines)
     bare_host.status(synced())
@@ -122,7 +122,8 @@ def synced() -> StackFacts:
     )
 
 
-def _store(record: SqliteRecord, done: RunRecord) -> None:
+def store_run(record: SqliteRecord, done: RunRecord) -> None:
+    """Write a run with its outcomes, as the daemon does."""
     started = RunRecord(
         done.id, done.stack, done.kind, done.revision, done.digest, done.author, done.started, subject=done.subject
     )

@@ -12,12 +12,16 @@ from typing import Any
 
 import pytest
 
+from gitopsd.model.audit import AuditEvent
 from gitopsd.model.errors import EnvironmentFault
+from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Assessment, Health
-from gitopsd.model.memory import AuditHead, HoldReason, Memory
+from gitopsd.model.memory import AuditHead, Baseline, HoldReason, Memory
+from gitopsd.model.plan import Action, Edit, FieldChange
+from gitopsd.model.run import Outcome, Result
 from gitopsd.model.status import DaemonInfo, UnitDrift, UnitHealth
-from tests.unit.cli.conftest import Host, synced
-from tests.unit.views.samples import API, CONFIG, GOOD, at, hold, memory
+from tests.unit.cli.conftest import GIT, Host, store_run, synced
+from tests.unit.views.samples import API, CONFIG, GOOD, at, hold, memory, run
 
 # ---------------------------------------------------------------- status
 
@@ -174,6 +178,88 @@ def test_why_of_a_unit_that_was_planned_only(host: Host) -> None:
 )
 def test_why_of_something_that_is_no_unit(host: Host, typed: str, said: str) -> None:
     answer = host.gitopsd("why", typed)
+    assert (answer.code, answer.out) == (64, "")
+    assert said in answer.err
+
+
+# ---------------------------------------------------------------- drift and blame
+
+DRIFT = UnitDrift(at(1), "spec.replicas", (FieldChange("spec.replicas", Edit.REPLACE, 5, 3),))
+
+
+def test_drift_is_shown_field_by_field_with_the_daemon_down(host: Host) -> None:
+    host.status(replace(synced(), drifted={API: DRIFT}))
+    answer = host.gitopsd("status", "--drift")
+    assert answer.code == 2
+    assert answer.out.startswith("gitopsd is not running. What follows was last known")
+    assert "      ~ spec.replicas: 5 -> 3" in answer.out
+    document = json.loads(host.gitopsd("status", "--drift", "--json").out)
+    assert document == json.loads(host.gitopsd("status", "--json").out)
+    assert document["stacks"][0]["drift"][0]["unit"] == str(API)
+
+
+def test_no_drift_is_an_answer_too(host: Host) -> None:
+    answer = host.gitopsd("status", "--drift")
+    assert (answer.code, answer.out.splitlines()[-1]) == (0, "No drift is known, and nothing that others have added.")
+
+
+def test_blame_names_the_last_run_that_changed_a_unit(host: Host) -> None:
+    host.status(replace(synced(), drifted={API: DRIFT}))
+    document = json.loads(host.gitopsd("blame", "deployment/api", "--json").out)
+    assert document["schema"] == "gitopsd.io/blame/v1"
+    last = document["last"]
+    assert (last["run"], last["kind"], last["author"]) == ("website-2", "deploy", "Ann <ann@example.org>")
+    assert last["warnings"] == ["deprecated"]
+    assert [f["path"] for f in last["fields"]] == ["spec.replicas"]
+    assert document["drift"]["detail"] == "spec.replicas"
+    answer = host.gitopsd("blame", "deployment/api")
+    assert answer.code == 0
+    assert "deploy website-2 of commit bbbbbbbbbbbb Raise the replicas" in answer.out
+    assert "that run failed: gitopsd show website-2" in answer.out
+
+
+def test_blame_of_a_unit_that_is_gone_finds_who_deleted_it(host: Host) -> None:
+    gone = UnitId.parse("Service/web/former")
+    deleted = replace(
+        run(), id="website-3", outcomes=(Outcome(gone, Action.DELETE, Result.DELETED, at(2), "x" * 2000),)
+    )
+    with host.record() as record:
+        store_run(record, deleted)
+        store_run(record, replace(run(), id="website-4"))
+    document = json.loads(host.gitopsd("blame", str(gone), "--json").out)
+    assert (document["tracked"], document["last"]["run"], document["last"]["action"]) == (False, "website-3", "delete")
+
+
+def test_blame_asks_the_audit_log_for_what_the_record_has_forgotten(host: Host) -> None:
+    other = UnitId.parse("ConfigMap/web/other")
+    with host.record() as record:
+        record.rebase("website", [Baseline(other, "web", (0, 0), "d", "u", "1", "v1", at(60))])
+        for result in ("applied", "refused"):
+            event = AuditEvent(GIT, "update", "website", "website-0", GOOD, str(other), result=result)
+            record.audit([event])
+    last = json.loads(host.gitopsd("blame", str(other), "--json").out)["last"]
+    assert (last["from"], last["run"], last["result"]) == ("audit", "website-0", "applied")
+
+
+def test_blame_says_when_nothing_is_known_any_more(host: Host) -> None:
+    other = UnitId.parse("ConfigMap/web/other")
+    with host.record() as record:
+        record.rebase("website", [Baseline(other, "web", (0, 0), "d", "u", "1", "v1", at(60))])
+    answer = host.gitopsd("blame", str(other))
+    assert answer.code == 0
+    assert "not known: no change of it is on record here, which goes back to: runs since" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("Deployment.apps/web/apy", "did you mean Deployment.apps/web/api"),
+        ("api", "'api' is no unit; write KIND[.GROUP]/[NAMESPACE/]NAME"),
+        ("terraform/network", "no stack has a unit 'terraform/network'"),
+    ],
+)
+def test_blame_of_something_that_is_no_unit(host: Host, typed: str, said: str) -> None:
+    answer = host.gitopsd("blame", typed)
     assert (answer.code, answer.out) == (64, "")
     assert said in answer.err
 

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from gitopsd.model.errors import EnvironmentFault, UsageError
+from gitopsd.model.plan import Action, Change, Plan
+from gitopsd.model.ports import Effect
+from gitopsd.model.run import Outcome, Result
 from gitopsd.record import open_record
 from gitopsd.record.audit_reader import verify
 from gitopsd.record.reader import open_reader
@@ -155,3 +158,33 @@ def test_the_status_file_alone_does_not_even_import_sqlite() -> None:
     code = "import sys, gitopsd.record.statusfile; print('sqlite3' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
+
+
+def test_touches_are_the_changes_of_a_unit_that_had_an_effect_newest_first(tmp_path: Path) -> None:
+    """Whether an outcome is stored compressed or not, and whoever else has a name that looks alike."""
+    alike = WEB._replace(name=f"{WEB.name}-2")
+    results = {
+        "r1": (WEB, Action.CREATE, Result.APPLIED, "short"),
+        "r2": (WEB, Action.UPDATE, Result.APPLIED, "long " * 500),
+        "r3": (alike, Action.UPDATE, Result.APPLIED, "long " * 500),
+        "r4": (WEB, Action.UPDATE, Result.REFUSED, ""),
+        "r5": (WEB, Action.UPDATE, Result.UNCHANGED, ""),
+        "r6": (WEB, Action.RELEASE, Result.KEPT, "handed over as it is"),
+        "r7": (WEB, Action.DELETE, Result.KEPT, "it is not empty"),
+        "r8": (WEB, Action.DELETE, Result.TERMINATING, ""),
+    }
+    with open_record(tmp_path, FakeClock()) as record:
+        record.save_memory(memory())
+        for name, (unit, action, result, detail) in results.items():
+            record.begin(run(name))
+            record.conclude(STACK, name, [Effect(Outcome(unit, action, result, "t", detail))], [])
+        record.save_plan("r2", Plan(STACK, "c", "d", prune=(Change(WEB, Action.UPDATE, "app", (0, 0), digest="d2"),)))
+        with open_reader(tmp_path) as reader:
+            found = reader.touches(STACK, WEB, 10)
+            assert [t.run.id for t in found] == ["r8", "r6", "r2", "r1"]
+            assert [t.run.id for t in reader.touches(STACK, WEB, 2)] == ["r8", "r6"]
+            assert reader.touches("other", WEB, 10) == ()
+            planned = reader.change("r2", WEB)
+            assert planned is not None
+            assert planned.digest == "d2"
+            assert (reader.change("r2", alike), reader.change("r1", WEB)) == (None, None)
