@@ -88,7 +88,8 @@ class StackFacts:
     `orphans` are deletions that the API server took but whose finalizers are not done. `progress` is a short sentence
     about what the current run does ("wave 10: waiting for Deployment.apps/web/api"). `locked` are sealed values whose
     key is gone; `keys` counts sealed Secrets by the fingerprint of the key that opens them. `additions` are what others
-    have added to units, drifted or not, as last seen. `only_reported`: the stack file wants drift told and not healed.
+    have added to units, drifted or not, as last seen; `more_additions` counts units beyond those. `only_reported`: the
+    stack file wants drift told and not healed.
     """
 
     name: str
@@ -106,6 +107,7 @@ class StackFacts:
     locked: Mapping[UnitId, UnitDrift] = field(default_factory=dict)
     keys: Mapping[str, int] = field(default_factory=dict)
     additions: Mapping[UnitId, tuple[Addition, ...]] = field(default_factory=dict)
+    more_additions: int = 0
     only_reported: bool = False
 
 

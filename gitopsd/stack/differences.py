@@ -6,7 +6,7 @@ Little is kept, however much has drifted: a few fields of each unit, and of each
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,8 @@ NAMED = 4
 
 LONGEST = 160
 """Characters of a value that are kept."""
+
+ASKS = "what mends it waits for approval"
 
 _OF_RESOURCE = {
     ResourceAction.CREATE: Edit.ADD,
@@ -71,6 +73,12 @@ def _additions(found: Finding, desired: Desired, autoscaled: Targets) -> tuple[A
 def drift_of(plan: Plan, managers: Mapping[UnitId, tuple[Writer, ...]] | None = None) -> dict[UnitId, UnitDrift]:
     """For each drifted unit, what differs. `managers` say when somebody wrote what the plan overrides."""
     return {c.unit: _drift(c, (managers or {}).get(c.unit)) for c in plan.applies()}
+
+
+def awaited(plan: Plan, units: Collection[UnitId]) -> dict[UnitId, UnitDrift]:
+    """The drift of units that are not mended before a person allows it."""
+    found = {unit: drift for unit, drift in drift_of(plan).items() if unit in units}
+    return {unit: replace(drift, detail=f"{drift.detail}; {ASKS}") for unit, drift in found.items()}
 
 
 def _drift(change: Change, managers: tuple[Writer, ...] | None) -> UnitDrift:

@@ -39,6 +39,7 @@ class Facts:
         self._drifted: dict[UnitId, UnitDrift] = {}
         self._mended: dict[UnitId, UnitDrift] = {}
         self._additions: dict[UnitId, tuple[Addition, ...]] = {}
+        self._unlisted: set[UnitId] = set()  # others that have additions
         self._key_use = KeyUse()
         self._locked: dict[UnitId, UnitDrift] = {}
 
@@ -81,13 +82,26 @@ class Facts:
                 self._drifted[unit] = replace(known, detail=again, contested=words)
 
     def add(self, found: Mapping[UnitId, tuple[Addition, ...]]) -> None:
-        """Replace what others have added to these units: nothing, or this. Safe to call from any thread."""
+        """Replace what others have added to these units: nothing, or this."""
         with self._lock:
             for unit, additions in found.items():
-                if not additions:
-                    self._additions.pop(unit, None)
-                elif unit in self._additions or len(self._additions) < DETAILED:
-                    self._additions[unit] = additions
+                self._add(unit, additions)
+
+    def glimpse(self, unit: UnitId, additions: tuple[Addition, ...]) -> None:
+        """The same from a unit's metadata alone, from any thread. Of what has drifted a look knows better: metadata do
+        not tell what somebody took from us from what he added."""
+        with self._lock:
+            if unit not in self._drifted:
+                self._add(unit, additions)
+
+    def _add(self, unit: UnitId, additions: tuple[Addition, ...]) -> None:
+        self._unlisted.discard(unit)
+        if not additions:
+            self._additions.pop(unit, None)
+        elif unit in self._additions or len(self._additions) < DETAILED:
+            self._additions[unit] = additions
+        else:
+            self._unlisted.add(unit)
 
     def _keep_mended(self, gone: Mapping[UnitId, UnitDrift]) -> None:
         self._mended = dict([*self._mended.items(), *gone.items()][-MENDED:])
@@ -115,7 +129,9 @@ class Facts:
             touched = UnitHealth(Assessment(Health.UNKNOWN, "not looked at since it was touched"))
             dirty = {d.unit for d in state.dirty} if state else set()
             drifted = {u: d for u, d in self._drifted.items() if u in tracked}
-            additions = {u: a for u, a in self._additions.items() if u in tracked}
+            self._additions = {u: a for u, a in self._additions.items() if u in tracked}
+            self._unlisted = {u for u in self._unlisted if u in tracked}
+            additions, unlisted = dict(self._additions), len(self._unlisted)
             locked = {u: d for u, d in self._locked.items() if u in tracked}
             keys = self._key_use.secrets
             health = dict.fromkeys((*drifted, *additions, *locked), unseen)
@@ -137,5 +153,6 @@ class Facts:
             locked=locked,
             keys=keys,
             additions=additions,
+            more_additions=unlisted,
             only_reported=self.only_reported,
         )

@@ -52,6 +52,8 @@ def _stack(stack: Mapping[str, Any], now: datetime) -> Iterator[Block]:
     if added:
         yield line(strong(stack["name"]), ": added by others. ", dim("Git does not say it, and it is left alone"))
         yield Table(("UNIT", "BY", "WRITTEN", "FIELDS"), [_added_row(entry, now) for entry in added], indent=2)
+    if stack.get("moreAdditions"):
+        yield line(dim(f"and something in {counted(stack['moreAdditions'], 'more unit')}"), indent=2)
 
 
 def unit_drift(entry: Mapping[str, Any], now: datetime, *, indent: int = 2) -> Iterator[Block]:

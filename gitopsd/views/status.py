@@ -75,6 +75,7 @@ def stack_status(facts: StackFacts) -> dict[str, Any]:
         "sealingKeys": dict(sorted(facts.keys.items())),
         "drift": drift_entries(facts),
         "additions": addition_entries(facts),
+        "moreAdditions": facts.more_additions,
         "onlyReported": facts.only_reported,
     }
     return document

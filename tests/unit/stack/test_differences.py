@@ -13,7 +13,7 @@ from gitopsd.model.modules import Edit, FieldChange, ResourceAction, ResourceCha
 from gitopsd.model.plan import Action, Change, Layer, Plan, Wave
 from gitopsd.model.status import Addition, UnitDrift, Writer
 from gitopsd.planning.findings import Finding
-from gitopsd.stack.differences import FIELDS, LONGEST, bounded, drift_of, foreign
+from gitopsd.stack.differences import FIELDS, LONGEST, awaited, bounded, drift_of, foreign
 from tests.unit.kinds.samples import entry
 from tests.unit.planning import samples
 
@@ -88,6 +88,14 @@ def test_drift_in_words_and_fields(name: str) -> None:
     given, detail, fields = ROWS[name]
     found = drift(given)
     assert (found.detail, found.fields, found.more) == (detail, fields, 0)
+
+
+def test_what_waits_for_a_person_says_so() -> None:
+    module = ROWS["an attribute of a resource"][0]
+    found = awaited(plan(module, change(diff=(REPLICAS,))), {NETWORK})
+    assert [(unit, d.detail) for unit, d in found.items()] == [
+        (NETWORK, "aws_vpc.main.tags.env; what mends it waits for approval")
+    ]
 
 
 def test_many_fields_are_cut_and_counted() -> None:

@@ -156,7 +156,18 @@ def test_thousands_of_drifted_units_cost_no_more_than_their_names(facts: Facts) 
     assert len(known.drifted) == len(units)
     assert sum(len(d.fields) for d in known.drifted.values()) == DETAILED
     assert all(len(d.fields) + d.more == 1 for d in known.drifted.values())
-    assert len(known.additions) == DETAILED
+    assert (len(known.additions), known.more_additions) == (DETAILED, 50)
+    facts.add(dict.fromkeys(units, ()))
+    assert (facts.snapshot().additions, facts.snapshot().more_additions) == ({}, 0)
+
+
+def test_a_glimpse_tells_of_additions_but_not_of_what_has_drifted(facts: Facts) -> None:
+    added = (Addition("injector", ("spec.a",)),)
+    facts.glimpse(API, added)
+    assert facts.snapshot().additions == {API: added}
+    facts.drift({API: DRIFT})
+    facts.glimpse(API, (Addition("kubectl-edit", ("spec.replicas",)),))
+    assert facts.snapshot().additions == {API: added}
 
 
 def test_the_last_run_is_the_newest_that_ended(facts: Facts, record: SqliteRecord) -> None:

@@ -147,6 +147,10 @@ def test_text_for_a_person() -> None:
     ]
 
 
+def test_additions_that_are_too_many_to_list_are_counted() -> None:
+    assert text(facts(additions=ADDED, more_additions=700))[-1] == "  and something in 700 more units"
+
+
 def test_text_without_drift_and_without_a_daemon() -> None:
     assert text(facts(), running=False) == [
         "gitopsd is not running. What follows was last known 3 min ago.",
