@@ -94,6 +94,8 @@ def remedy(stack: Mapping[str, Any], entry: Mapping[str, Any] | None = None) -> 
         return "healed by itself, unless a unit says why not"
     if entry["contested"]:
         return "mended less and less often, until one of the two stops writing it"
+    if entry["detail"].endswith("waits for approval"):
+        return f"healed once a person allows it: `gitopsd approve {stack['name']}`; `gitopsd status` shows what it does"
     if entry["detail"].startswith("cannot be"):
         return "tried again by itself; change in git or in the cluster what is in the way"
     return "healed by itself"

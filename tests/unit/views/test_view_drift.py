@@ -13,6 +13,7 @@ from gitopsd.model.live import Assessment, Health
 from gitopsd.model.memory import HoldReason
 from gitopsd.model.modules import Edit, FieldChange
 from gitopsd.model.status import Addition, DaemonInfo, StackFacts, UnitDrift, UnitHealth, Wanted, Writer
+from gitopsd.stack.differences import ASKS
 from gitopsd.views.drift_text import drift_text, remedy
 from gitopsd.views.layout import printed
 from gitopsd.views.status import stack_status, status_document
@@ -186,6 +187,11 @@ def test_a_value_cannot_write_to_the_terminal() -> None:
             "only reported, as long as the stack is held (rollback-failed)",
         ),
         (facts(drifted=DRIFTED), CONFIG, "mended less and less often, until one of the two stops writing it"),
+        (
+            facts(drifted={NETWORK: replace(DRIFTED[NETWORK], detail=f"aws_vpc.main; {ASKS}")}),
+            NETWORK,
+            "healed once a person allows it: `gitopsd approve website`",
+        ),
         (facts(drifted={API: UnitDrift(detail="cannot be healed: immutable")}), API, "change in git or in the cluster"),
     ],
 )
