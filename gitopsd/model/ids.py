@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from sys import intern
 from typing import NamedTuple
 
 DEFAULT_CLUSTER = "default"
@@ -54,7 +55,12 @@ class UnitId(NamedTuple):
         kind, _, group = parts[0].partition(".")
         if kind == TERRAFORM_KIND:
             return cls.terraform(parts[1])
-        return cls(cluster, group, kind, parts[1] if len(parts) == 3 else "", parts[-1])
+        return cls.shared(cluster, group, kind, parts[1] if len(parts) == 3 else "", parts[-1])
+
+    @classmethod
+    def shared(cls, cluster: str, group: str, kind: str, namespace: str, name: str) -> UnitId:
+        """The same with texts that are in memory once: of thousands of units nearly all parts are alike."""
+        return cls(*map(intern, (cluster, group, kind, namespace, name)))
 
 
 def clusters_of(units: Iterable[UnitId]) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from sys import intern
 from typing import Any
 
 from gitopsd.kinds.builtin import BUILTIN, custom_kinds
@@ -140,7 +141,7 @@ def _unit(
     group, kind = group_kind(manifest)
     metadata = manifest["metadata"]
     name, namespace = metadata["name"], metadata.get("namespace", "")
-    unit = UnitId(component.cluster, group, kind, namespace, name)
+    unit = UnitId.shared(component.cluster, group, kind, namespace, name)
     options, wave, mistakes = read_options(manifest)
     return (
         KubernetesUnit(
@@ -149,7 +150,7 @@ def _unit(
             order=(component.wave, wave),
             manifest=manifest,
             origin=document.origin,
-            digest=_digest(manifest, options, component.adopt, values),
+            digest=intern(_digest(manifest, options, component.adopt, values)),  # a baseline has the same
             options=options,
             adopt=component.adopt,
             values=values,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,10 @@ RUN_COLUMNS = (
     "id, stack, kind, revision, digest, author_name, author_email, started, finished, verdict, reason, cause, "
     "subject, undoes, failing"
 )
+
+
+NOTHING: Mapping[str, Any] = {}
+"""What is kept of most objects beside their imprint, once."""
 
 
 def baseline_row(baseline: Baseline) -> tuple[Any, ...]:
@@ -46,12 +51,12 @@ def baseline_of(row: tuple[Any, ...]) -> Baseline:
         unit=UnitId.parse(unit),
         component=sys.intern(component),
         order=(wave, object_wave),
-        digest=digest,
+        digest=sys.intern(digest),
         uid=uid,
         resource_version=version,
         api_version=sys.intern(api_version),
         at=at,
-        metadata=unpack_plain(metadata),
+        metadata=unpack_plain(metadata) or NOTHING,
         certain=bool(certain),
         imprint=None if imprint is None else _imprint(uid, unpack_plain(imprint)),
     )
