@@ -14,6 +14,7 @@ import structlog
 from gitopsd.cluster import ClusterSettings, KubernetesCluster, connect
 from gitopsd.config.host import ClusterConfig, HostConfig, SourceConfig
 from gitopsd.git import GitSource, SourceSettings, open_source
+from gitopsd.heap import give_back
 from gitopsd.model.errors import EnvironmentFault, Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import Baseline, StackState
@@ -132,7 +133,14 @@ def make_pipeline(config: HostConfig, record: Inventories, *, scratch: Path | No
         )
         vault = KeyVault(config.key_dir, cache)
         yield Pipeline(
-            origins, Renderer(cache), clusters, clusters.namespaces, record, terraform=terraform, vault=vault
+            origins,
+            Renderer(cache),
+            clusters,
+            clusters.namespaces,
+            record,
+            terraform=terraform,
+            vault=vault,
+            give_back=give_back,
         )
 
 

@@ -71,6 +71,10 @@ ASKS_KEPT = 1024
 """What stacks ask at a commit: each of them looks at what all others ask for."""
 
 
+MANY = 500
+"""Manifests that one look had in memory from which on it is worth to return what they took."""
+
+
 class Inventories(Protocol):
     """What plans need of the record: they only read."""
 
@@ -130,11 +134,13 @@ class Pipeline:
         *,
         terraform: TerraformSetup,
         vault: Vault,
+        give_back: Callable[[], None] = lambda: None,
     ) -> None:
         self.origins, self.renderer, self.record, self.terraform = origins, renderer, record, terraform
-        self.vault = vault
+        self.vault, self._give_back = vault, give_back
         self.cluster, self._namespaces = cluster, namespaces
         self._with_room: set[str] = set()
+        self._rested: set[str] = set()  # the stacks that were read once: a start parses everything
         self._specs: Remembered[tuple[str, str], tuple[StackSpec, ...]] = Remembered(COMMITS_KEPT)
         self._asks: Remembered[tuple[str, str, str], Ask] = Remembered(ASKS_KEPT)
         self._shelves: dict[tuple[str, str], Shelf] = {}  # by stack and source
@@ -227,9 +233,10 @@ class Pipeline:
 
     def rest(self, stack: str) -> None:
         """The stack has come to rest: nothing of what it asks for is kept in memory but what tells it apart."""
-        for (name, _), shelf in tuple(self._shelves.items()):
-            if name == stack:
-                shelf.rest()
+        released = sum(shelf.rest() for (name, _), shelf in tuple(self._shelves.items()) if name == stack)
+        if released >= MANY or stack not in self._rested:
+            self._rested.add(stack)
+            self._give_back()
 
     def desired_now(self, ask: Ask) -> Desired:
         """The same with the outputs that are on record: what is live, as far as it was applied."""

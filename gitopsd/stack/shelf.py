@@ -144,12 +144,13 @@ class Shelf:
         """Read the manifests of these units together. Raises EnvironmentFault if one cannot be read any more."""
         self.read([u.manifest for u in units if isinstance(u.manifest, Stored) and not u.manifest.held])
 
-    def rest(self) -> None:
-        """Nobody works with manifests any more: forget them all."""
+    def rest(self) -> int:
+        """Nobody works with manifests any more: forget them all. How many there were."""
         with self._lock:
             held, self._held = self._held, []
         for manifest in held:
             manifest.hold(None)
+        return len(held)
 
     # ------------------------------------------------------------ sheets and their leaves
 
