@@ -21,7 +21,7 @@ from gitopsd.model.status import UnitDrift
 from gitopsd.planning.send import all_ignored
 from gitopsd.stack.approvals import Approvals
 from gitopsd.stack.contests import Contests
-from gitopsd.stack.differences import drift_of
+from gitopsd.stack.differences import awaited, drift_of
 from gitopsd.stack.facts import Facts
 from gitopsd.stack.keyuse import key_use
 from gitopsd.stack.parents import Parents
@@ -199,10 +199,11 @@ class Drift:
             return AGAIN
         try:
             target = self.verdicts.target.ask() or ask
-            planned = self._plan(target, scope)
+            planned, waiting_for_people = self._plan(target, scope)
         except (CommitError, NeedsPerson) as error:
             return self._cannot_heal(scope, error)
         self.suspects = frozenset()
+        self.facts.only_reported = target.spec.drift is DriftMode.REPORT
         wanted = planned.desired.units
         planned_for = {*planned.plan.equal, *(c.unit for c in planned.plan.applies())}
         # A Secret that no key opens stays suspected; only what nobody is sure of has to end here, or it never would.
@@ -213,6 +214,7 @@ class Drift:
         locked: dict[UnitId, UnitDrift | str] = {
             unit: f"cannot be compared or healed: {why}" for unit, why in planned.locked.items()
         }
+        locked |= waiting_for_people
         changing = {c.unit for c in planned.plan.applies()}
         self.vigil.clean(set(planned.plan.equal) - changing)
         self.vigil.mended(changing)
@@ -250,7 +252,7 @@ class Drift:
             log.warning("contested", stack=self.verdicts.ledger.stack, units=fights)
         return frozenset(early)
 
-    def _plan(self, target: Ask, scope: Collection[UnitId]) -> Planned:
+    def _plan(self, target: Ask, scope: Collection[UnitId]) -> tuple[Planned, Mapping[UnitId, UnitDrift]]:
         """What mends the units in `scope`. Changes of Terraform that need a person are reported and left out, unless
         they are allowed: they keep nothing else from being healed."""
         ledger = self.verdicts.ledger
@@ -260,13 +262,13 @@ class Drift:
         missing = self.approvals.missing(planned.plan.approvals, target.digest)
         if not missing:
             self.approvals.granted(planned.plan.approvals, target.digest)
-            return planned
+            return planned, {}
         planned.bench.discard()
         self.approvals.ask(missing, commit=target.commit, desired=target.digest, timeout=None)
         asking = {unit for approval in missing for unit in approval.units}
         self.tracked.account_for(asking, asking)
         rest = [unit for unit in scope if unit not in asking]
-        return plan(scope=rest, drifted=rest)
+        return plan(scope=rest, drifted=rest), awaited(planned.plan, asking)
 
     def _cannot_heal(self, scope: Collection[UnitId], error: GitopsdError) -> Next:
         """Somebody made of an object what the good revision cannot be applied to: reported, and looked at again."""

@@ -13,10 +13,12 @@ from threading import Lock
 import structlog
 
 from gitopsd.kinds.drift import Calm, Verdict, appraise, calmer
+from gitopsd.kinds.foreign import foreign_additions
 from gitopsd.kinds.imprint import imprint_of
 from gitopsd.model.ids import UnitId
 from gitopsd.model.imprint import Imprint
 from gitopsd.model.memory import Baseline
+from gitopsd.model.status import Addition
 from gitopsd.model.watching import Blind, Removed, Seen, Sighted, WatchEvent, Whole
 
 log = structlog.get_logger("gitopsd.watch")
@@ -65,12 +67,13 @@ class Look:
 
 class Vigil:
     """The watch over one stack. `told` and `redefined` are for the watches' threads, everything else is for the
-    stack's own. `stir` is called whenever there is something to judge. `ignored` are the paths that are left to others,
-    of the units that have any."""
+    stack's own. `stir` is called whenever there is something to judge, and `noted`, by the watches' threads, with what
+    others have added to an object. `ignored` are the paths that are left to others, of the units that have any."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._now = monotonic
         self.stir: Callable[[], None] = lambda: None
+        self.noted: Callable[[UnitId, tuple[Addition, ...]], None] = lambda _unit, _additions: None
         self.ignored: Mapping[UnitId, tuple[str, ...]] = {}
         self._lock = Lock()
         self._news: dict[UnitId, Imprint | None] = {}
@@ -92,7 +95,9 @@ class Vigil:
         """Take in what a watch has seen."""
         match event:
             case Seen(live):
-                seen = imprint_of(live, self.ignored.get(live.id, ()))
+                ignored = self.ignored.get(live.id, ())
+                seen = imprint_of(live, ignored)
+                self.noted(live.id, foreign_additions(live, ignored))
                 with self._lock:
                     self._news[live.id] = seen
                     (self._listed.add if event.listed else self._listed.discard)(live.id)

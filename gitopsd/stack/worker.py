@@ -75,6 +75,7 @@ class StackWorker:
         self._keys_then = ""  # the sealing keys of the last look
         self.parents = Parents(ledger, pipeline.terraform.cluster)
         self.vigil = Vigil(ledger.clock.monotonic)
+        self.vigil.noted = self.facts.glimpse
         self._watch = watch
         self.drift = Drift(
             self.verdicts,

@@ -13,8 +13,10 @@ from gitopsd.model.status import DaemonInfo
 from gitopsd.views.status import status_document
 from tests.scenarios.harness import World
 from tests.scenarios.manifests import commit, config, space
+from tests.scenarios.modules import both, code
 
 SETTINGS = UnitId.parse("ConfigMap/web/settings")
+NETWORK = UnitId.terraform("network")
 
 
 @pytest.fixture
@@ -48,6 +50,7 @@ def test_reported_drift_has_fields_old_and_new_and_who_and_when(world: World) ->
     (writer,) = drift["managers"]
     assert (writer["name"], bool(writer["at"])) == ("kubectl-edit", True)
     assert [(a["manager"], a["fields"]) for a in shown["additions"]] == [("kubectl-edit", ["data.b"])]
+    assert shown["onlyReported"]
 
 
 def test_a_healed_unit_keeps_what_others_have_added_and_shows_no_drift(world: World) -> None:
@@ -55,7 +58,7 @@ def test_a_healed_unit_keeps_what_others_have_added_and_shows_no_drift(world: Wo
     edit(world, a="by hand", b="more")
     world.settle(sweep=True)
     shown = stack(world)
-    assert shown["drift"] == []
+    assert (shown["drift"], shown["onlyReported"]) == ([], False)
     assert [(a["manager"], a["fields"]) for a in shown["additions"]] == [("kubectl-edit", ["data.b"])]
     live = world.live(str(SETTINGS))
     assert live is not None
@@ -70,3 +73,19 @@ def test_what_is_written_again_and_again_is_shown_with_its_fields_while_it_waits
     (drift,) = stack(world)["drift"]
     assert drift["detail"].startswith("written again since it was mended: data.a")
     assert [f["path"] for f in drift["fields"]] == ["data.a"]
+
+
+def test_drift_of_terraform_is_shown_by_attribute_also_while_it_waits_for_a_person(world: World) -> None:
+    network = code({}, db={"kind": "small", "size": "1", "frozen": ["kind"]})
+    world.deliver(both({"network": network}, {"base": [space()]}))
+    resources = world.server.modules["network"].resources
+    resources["sim.db"]["kind"] = "edited"
+    world.server.modules["network"].serial += 1
+    world.clock.seconds += 3600
+    world.settle(sweep=True)
+    shown = stack(world)
+    assert len(shown["asks"]) == 1, "what replaces a resource needs a person"
+    (drift,) = shown["drift"]
+    assert drift["unit"] == str(NETWORK)
+    assert [(f["path"], f["before"], f["after"]) for f in drift["fields"]] == [("sim.db.kind", "edited", "small")]
+    assert drift["detail"] == "sim.db.kind; what mends it waits for approval"

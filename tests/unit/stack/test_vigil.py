@@ -12,6 +12,7 @@ from gitopsd.model.ids import UnitId
 from gitopsd.model.imprint import Imprint
 from gitopsd.model.live import LiveObject
 from gitopsd.model.memory import Baseline
+from gitopsd.model.status import Addition
 from gitopsd.model.watching import Blind, Removed, Seen, Sighted, Whole
 from gitopsd.stack.vigil import HEALTH_PAUSE, RULES_PAUSE, SOON, Topic, Vigil
 
@@ -69,6 +70,15 @@ def told(vigil: Vigil, *seen: LiveObject) -> None:
     for each in seen:
         vigil.told(Topic("default", each.id.group, each.id.kind), Seen(each))
     vigil.judge(BASE)
+
+
+def test_what_others_have_added_is_told_from_the_first_list_on(vigil: Vigil) -> None:
+    noted: dict[UnitId, tuple[Addition, ...]] = {}
+    vigil.noted = noted.__setitem__
+    vigil.ignored = {OTHER: ("y",)}
+    vigil.told(MAPS, Seen(live(MAP, 11, entry("injector", "f:x")), listed=True))
+    vigil.told(MAPS, Seen(live(OTHER, 12, entry("injector", "f:y"))))
+    assert noted == {MAP: (Addition("injector", ("x",), at="t1"),), OTHER: ()}
 
 
 def test_our_own_write_is_no_drift_also_if_the_watch_is_quicker_than_the_record(vigil: Vigil) -> None:
