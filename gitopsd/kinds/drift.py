@@ -7,11 +7,11 @@ ours can have changed; all else costs a look. Measured on 38 kinds with their co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from gitopsd.kinds.builtin import exact_generation
+from gitopsd.kinds.builtin import BUILTIN, exact_generation
 from gitopsd.model.imprint import Imprint
 
 STATUS, SCALE = "status", "scale"
@@ -53,8 +53,7 @@ def appraise(verified: Imprint | None, seen: Imprint | None, now: Imprint, *, gr
     if last is None or right is None:
         return Appraisal(Verdict.CHECK)
     changed = _changed(last, now)
-    # Two writes of one controller within a second leave no trace there: its status may have changed all the same.
-    health = not changed or any(_subresource(who) == STATUS for who in changed)
+    health = _may_have_another_status(changed, built_in=(group, kind) in BUILTIN)
     if _touches_ours(right, last, now):
         return Appraisal(Verdict.CHECK, health=health)
     if _spares_ours(last, now, changed, exact=exact_generation(group, kind)):
@@ -75,13 +74,21 @@ def _touches_ours(right: Imprint, last: Imprint, now: Imprint) -> bool:
 
 def _spares_ours(last: Imprint, now: Imprint, changed: set[str], *, exact: bool) -> bool:
     """Whether it is proven that no field of ours has another value."""
-    if exact and now.generation == last.generation:
+    uncounted = now.generation == 0  # of a kind that newer servers count, such as Pods before Kubernetes 1.33
+    if exact and not uncounted and now.generation == last.generation:
         return True
     parts = {_subresource(who) for who in changed}
     if parts == {STATUS}:
-        return not exact  # a status write does not raise the generation: something else came with it
+        # No status write raises a generation: one that moved tells of another write, which was not seen alone.
+        return now.generation == last.generation
     # Of ours /scale can reach the replicas alone, and those we own no longer: else our entry would have changed.
     return SCALE in parts and parts <= SUBRESOURCES
+
+
+def _may_have_another_status(changed: set[str], *, built_in: bool) -> bool:
+    """Two writes of one controller within a second leave no trace; and who writes a custom kind that has no status
+    subresource writes its status like any other field."""
+    return not changed or not built_in or any(_subresource(who) == STATUS for who in changed)
 
 
 def _changed(before: Imprint, now: Imprint) -> set[str]:
@@ -115,11 +122,17 @@ def calmer(calm: Calm) -> Calm:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """How often a unit was mended of what the same managers had written; `last` is when, in seconds of any clock."""
+    """How often a unit was mended of what others had written; times are seconds of any clock.
+
+    `managers` are those of the last repair who have been overwritten most often, `repairs` times; none where nobody can
+    be named (who removes a field leaves no entry). `last` is when that was. `tally` has the repairs, and the last of
+    them, of each manager: two that write by turns are no less a conflict for it.
+    """
 
     managers: tuple[str, ...]
     repairs: int
     last: float
+    tally: Mapping[str, tuple[int, float]] = field(default_factory=dict)
 
     @property
     def contested(self) -> bool:
@@ -133,9 +146,15 @@ class Contest:
         return self.last + min(FIRST_TRUCE * 2.0 ** (self.repairs - 2), LONGEST_PAUSE)
 
 
+NOBODY = ""
+"""In a tally: whoever cannot be named."""
+
+
 def repaired(contest: Contest | None, managers: Iterable[str], now: float) -> Contest:
-    """After one more repair."""
-    who = tuple(sorted(set(managers)))
-    if contest is None or contest.managers != who or now - contest.last > PEACE:
-        return Contest(who, 1, now)
-    return Contest(who, contest.repairs + 1, now)
+    """After one more repair, of what `managers` had written."""
+    known = contest.tally if contest else {}
+    recent = {who: (times, last) for who, (times, last) in known.items() if now - last <= PEACE}
+    mended = {who: (recent.get(who, (0, now))[0] + 1, now) for who in set(managers) or {NOBODY}}
+    most = max(times for times, _ in mended.values())
+    worst = tuple(sorted(who for who, (times, _) in mended.items() if times == most and who != NOBODY))
+    return Contest(worst, most, now, recent | mended)

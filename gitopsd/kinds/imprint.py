@@ -27,7 +27,7 @@ def imprint_of(live: LiveObject, ignore: Sequence[str] = ()) -> Imprint:
         if is_own(entry):
             owned = without(fields, [parse_path(path) for path in ignore]) if ignore else fields
             own = _digest(entry.get("apiVersion"), entry.get("time"), owned)
-            marks = _digest(_owned_texts(fields, live.metadata))
+            marks = _digest(_owned_texts(owned, live.metadata))
         else:
             others.append((_who(entry), _digest(entry.get("time"), fields)))
     version = live.resource_version

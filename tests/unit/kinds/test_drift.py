@@ -47,6 +47,7 @@ def after(*changed: str, **more: Any) -> Imprint:
         pytest.param(after(STATUS), MAP, "free", id="a status, of a kind without generation"),
         pytest.param(after(STATUS), WIDGET, "free", id="a status, of a custom kind"),
         pytest.param(after(STATUS), WEB, "free", id="a status, of a kind with generation"),
+        pytest.param(after(STATUS, generation=2), WIDGET, "unexplained", id="a status, and a custom spec by nobody"),
         pytest.param(after(STATUS, generation=2), WEB, "unexplained", id="a status, and a spec that nobody wrote"),
         pytest.param(after(FOREIGN), WEB, "free", id="others, and the generation stayed"),
         pytest.param(after(FOREIGN, generation=2), WEB, "explained", id="others, and the generation moved"),
@@ -63,6 +64,15 @@ def after(*changed: str, **more: Any) -> Imprint:
 )
 def test_what_an_event_means(now: Imprint, kind: tuple[str, str], verdict: str) -> None:
     assert appraise(BASE, None, now, group=kind[0], kind=kind[1]).verdict == verdict
+
+
+@pytest.mark.parametrize("kind", [("", "Pod"), WEB])
+def test_a_server_that_does_not_count_a_kind_proves_nothing_by_it(kind: tuple[str, str]) -> None:
+    """Pods have a generation since Kubernetes 1.33."""
+    uncounted = replace(BASE, generation=0)
+    for now, verdict in ((after(generation=0), "unexplained"), (after(FOREIGN, generation=0), "explained")):
+        assert appraise(uncounted, None, now, group=kind[0], kind=kind[1]).verdict == verdict
+    assert appraise(uncounted, None, after(STATUS, generation=0), group=kind[0], kind=kind[1]).verdict == "free"
 
 
 def test_an_entry_that_goes_has_changed_too() -> None:
@@ -113,6 +123,12 @@ def test_every_kind_with_a_true_generation_is_one_that_we_know() -> None:
     assert not exact_generation("example.org", "Widget")
 
 
+def test_a_custom_kind_may_keep_its_status_among_its_other_fields() -> None:
+    """Without a status subresource a controller's entry does not say that it was a status which it wrote."""
+    assert appraise(BASE, None, after(FOREIGN), group="example.org", kind="Widget").health
+    assert not appraise(BASE, None, after(FOREIGN), group="", kind="ConfigMap").health
+
+
 # ---------------------------------------------------------------- pauses
 
 
@@ -137,6 +153,33 @@ def test_who_writes_again_and_again_is_mended_less_and_less_and_called_a_conflic
     assert contest.contested
     assert not repaired(contest, ["somebody else"], now).contested
     assert not repaired(contest, ["argo"], now + 4000).contested, "an hour of peace is forgotten about"
+
+
+def test_two_who_write_by_turns_are_one_conflict_each() -> None:
+    contest, now, waits = None, 0.0, []
+    for turn in range(6):
+        contest = repaired(contest, [("argo", "kubectl")[turn % 2]], now)
+        waits.append(round(contest.until - now, 3))
+        now = contest.until + 0.1
+    assert waits == [0.0, 0.0, 10.0, 10.0, 20.0, 20.0]
+    assert contest is not None
+    assert (contest.contested, contest.managers, contest.repairs) == (True, ("kubectl",), 3)
+
+
+def test_of_several_only_those_are_named_who_have_written_most_often() -> None:
+    contest = repaired(repaired(repaired(None, ["argo"], 0), ["argo", "kubectl"], 1), ["argo"], 20)
+    assert (contest.managers, contest.repairs) == (("argo",), 3)
+    later = repaired(contest, ["kubectl"], 3700)
+    assert (later.managers, later.repairs) == (("kubectl",), 1), "its last was an hour ago"
+
+
+def test_a_fight_with_nobody_that_we_can_name_is_one_too() -> None:
+    """Who removes a field or deletes an object leaves no entry."""
+    contest = None
+    for now in (0.0, 1.0, 20.0):
+        contest = repaired(contest, [], now)
+    assert contest is not None
+    assert (contest.contested, contest.managers, contest.until) == (True, (), 40.0)
 
 
 # ---------------------------------------------------------------- against a simulated server
