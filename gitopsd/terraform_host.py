@@ -53,12 +53,10 @@ def sealing_key(keyring: Keyring) -> SealingKey | None:
     """What copies of states are sealed with: the newest certificate, be it expired, for they must not stop on that day.
     None if there is no keypair; raises EnvironmentFault if there are some and none can be used."""
     keys = keyring.snapshot()
-    newest = keys.newest
-    if newest is not None:
-        return SealingKey(newest.fingerprint, partial(seal, newest.public))
-    if keys.problems and keys.directory.exists():
-        raise EnvironmentFault(*keys.problems)
-    return None
+    if not keys.pairs and not (keys.problems and keys.directory.exists()):
+        return None
+    newest = keys.for_sealing()
+    return SealingKey(newest.fingerprint, partial(seal, newest.public))
 
 
 def _state_cluster(config: HostConfig) -> KubeBackend | None:

@@ -157,19 +157,26 @@ def _tracked(given: Namespace) -> Counter[str] | None:
 
 
 def _document(keys: Keys, counts: Counter[str] | None, now: datetime) -> dict[str, Any]:
-    sealing = next((pair for pair in keys.pairs if now < pair.valid_until), None)
+    sealing = next((pair for pair in keys.pairs if pair.strong and now < pair.valid_until), None)
     entries = []
     for pair in keys.pairs:
-        state = "seals" if pair is sealing else "opens" if now < pair.valid_until else "expired"
+        state = "seals" if pair is sealing else _no_longer(pair, now)
         entries.append(_entry(pair, state, None if counts is None else counts[pair.fingerprint]))
     problems = [str(problem) for problem in keys.problems]
     return {"schema": SCHEMA, "directory": str(keys.directory), "keys": entries, "problems": problems}
+
+
+def _no_longer(pair: Keypair, now: datetime) -> str:
+    if not pair.strong:
+        return "small"
+    return "opens" if now < pair.valid_until else "expired"
 
 
 def _entry(pair: Keypair, state: str, opens: int | None) -> dict[str, Any]:
     return {
         "name": pair.name,
         "fingerprint": pair.fingerprint,
+        "bits": pair.bits,
         "validFrom": pair.valid_from.isoformat().replace("+00:00", "Z"),
         "validUntil": pair.valid_until.isoformat().replace("+00:00", "Z"),
         "state": state,
@@ -181,7 +188,8 @@ def _list_text(document: Mapping[str, Any], _now: datetime) -> Iterator[Block]:
     if not document["keys"]:
         yield line(f"no usable keypair in {document['directory']}")
         return
-    styles = {"seals": good("seals"), "opens": Span("opens"), "expired": bad("expired, opens")}
+    styles = {"seals": good("seals"), "opens": Span("opens")}
+    styles |= {"expired": bad("expired, opens"), "small": bad("too small to seal, opens")}
     rows = [
         (
             Span(key["name"]),

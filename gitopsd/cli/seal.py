@@ -123,7 +123,7 @@ def _public(given: Namespace) -> RSAPublicKey:
     try:
         return certificate_key(_read(given.cert))
     except BadKey as error:
-        raise UsageError(Problem(str(error), str(given.cert))) from None
+        raise UsageError(Problem(str(error), str(given.cert), remedy=error.remedy)) from None
 
 
 def _secrets(given: Namespace) -> tuple[ToSeal, ...]:

@@ -186,7 +186,8 @@ def _exported(file: str, data: bytes, problems: list[Problem]) -> Iterator[tuple
                 pair = _pair(secret)
             except BadKey as error:
                 name = _metadata(secret).get("name")
-                problems.append(Problem(str(error), file, document.line, unit=f"Secret/{name or '?'}"))
+                unit = f"Secret/{name or '?'}"
+                problems.append(Problem(str(error), file, document.line, unit=unit, remedy=error.remedy))
             else:
                 yield pair, _pem(pair.private)
 
@@ -216,11 +217,9 @@ def _pair(secret: Mapping[str, Any]) -> Keypair:
 def _field(secret: Mapping[str, Any], name: str) -> bytes:
     data = secret.get("data")
     text = data.get(name) if isinstance(data, Mapping) else None
+    if not text:
+        raise BadKey(f"it has no {name}: this is no key of the sealed-secrets controller")
     try:
-        return base64.b64decode("".join(str(text or "").split()), validate=True) if text else _missing(name)
+        return base64.b64decode("".join(str(text).split()), validate=True)
     except (binascii.Error, ValueError):
         raise BadKey(f"its {name} is not base64 text") from None
-
-
-def _missing(name: str) -> bytes:
-    raise BadKey(f"it has no {name}: this is no key of the sealed-secrets controller")

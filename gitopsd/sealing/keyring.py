@@ -32,8 +32,22 @@ _ATTEMPTS: Final = 3
 """Looks at a directory whose files vanish while they are read, as they do when a mounted Secret is swapped."""
 
 
+SEALING_BITS: Final = 2048
+"""Bits of the smallest RSA key that anything is sealed for (NIST SP 800-131A, revision 2)."""
+
+OPENING_BITS: Final = 1024
+"""Bits of the smallest RSA key that is taken at all, as by kubeseal and its controller, whose language refuses less.
+What was sealed for such a key long ago can so be opened and resealed."""
+
+_RESTORE: Final = "restore the pair, or move both files away"
+
+
 class BadKey(ValueError):
-    """PEM text that is no usable key or certificate; the message says what, to a person."""
+    """PEM text that is no usable key or certificate; the message says what, to a person, and `remedy` what to do."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,15 @@ class Keypair:
     @property
     def opening(self) -> OpeningKey:
         return OpeningKey(self.fingerprint, self.private)
+
+    @property
+    def bits(self) -> int:
+        return self.private.key_size
+
+    @property
+    def strong(self) -> bool:
+        """Whether anything may be sealed for it."""
+        return self.bits >= SEALING_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +99,16 @@ class Keys:
     def newest(self) -> Keypair | None:
         return self.pairs[0] if self.pairs else None
 
-    def for_sealing(self, now: datetime) -> Keypair:
-        """The newest pair whose certificate has not expired. Raises EnvironmentFault if there is none."""
-        for pair in self.pairs:
-            if now < pair.valid_until:  # one from the future is newer still: clocks differ
+    def for_sealing(self, now: datetime | None = None) -> Keypair:
+        """The newest pair that is large enough and whose certificate has not expired by `now` (None: whenever that was
+        or will be). Raises EnvironmentFault if there is none."""
+        strong = [pair for pair in self.pairs if pair.strong]
+        for pair in strong:
+            if now is None or now < pair.valid_until:  # one from the future is newer still: clocks differ
                 return pair
         if self.pairs:
-            raise EnvironmentFault(
-                Problem("no certificate is valid now", str(self.directory), remedy="gitopsd keys rotate")
-            )
+            found = "no certificate is valid now" if strong else _too_small(self.pairs[0])
+            raise EnvironmentFault(Problem(found, str(self.directory), remedy="gitopsd keys rotate"))
         raise EnvironmentFault(
             *(self.problems or (Problem("there is no keypair", str(self.directory), remedy="gitopsd keys generate"),))
         )
@@ -110,7 +134,7 @@ class Keyring:
         self._lock = threading.Lock()
         self._mac = MacKey(directory)
         self._last: Keys | None = None
-        self._parsed: dict[str, Keypair | str] = {}
+        self._parsed: dict[str, Keypair | Problem] = {}
 
     def digest(self) -> str:
         """The digest that `snapshot` would have, without an operation on any key: equal means that nothing changed."""
@@ -138,10 +162,11 @@ class Keyring:
                 problems.append(trouble)
                 continue
             mark = hashlib.sha256(b"%d:" % len(key.data) + key.data + certificate.data).hexdigest() + name
-            found = self._parsed[mark] if mark in self._parsed else _pair_or_fault(name, key.data, certificate.data)
+            known = self._parsed.get(mark)
+            found = _pair_or_problem(path, name, key.data, certificate.data) if known is None else known
             parsed[mark] = found
-            if isinstance(found, str):
-                problems.append(Problem(found, str(path), remedy="restore the pair, or move both files away"))
+            if isinstance(found, Problem):
+                problems.append(found)
             else:
                 pairs.append(found)
         self._parsed = parsed
@@ -158,6 +183,9 @@ def load_pair(name: str, key: bytes, certificate: bytes) -> Keypair:
         raise BadKey("this is not an RSA private key in PEM without a passphrase") from None
     if not isinstance(private, RSAPrivateKey):
         raise BadKey("this is a private key, but not one of RSA")
+    if private.key_size < OPENING_BITS:
+        text = f"this RSA key has {private.key_size} bits, and anybody can break one of fewer than {OPENING_BITS}"
+        raise BadKey(text, "move both files away; gitopsd keys generate and keys rotate make keys of 4096 bits")
     try:
         found = x509.load_pem_x509_certificates(certificate)[0]
         public = found.public_key()
@@ -185,16 +213,23 @@ def certificate_key(pem: bytes, now: datetime | None = None) -> RSAPublicKey:
         raise BadKey("this is not an X.509 certificate in PEM, as `gitopsd keys cert` prints it") from None
     if not isinstance(public, RSAPublicKey):
         raise BadKey("this certificate is not one of an RSA key")
+    if public.key_size < SEALING_BITS:
+        text = f"this certificate is one of an RSA key of {public.key_size} bits, and {SEALING_BITS} are the least"
+        raise BadKey(text, "gitopsd keys rotate makes a key of 4096 bits, and keys cert prints its certificate")
     if now >= found.not_valid_after_utc:
         raise BadKey(f"this certificate expired on {found.not_valid_after_utc:%Y-%m-%d}")
     return public
 
 
-def _pair_or_fault(name: str, key: bytes, certificate: bytes) -> Keypair | str:
+def _pair_or_problem(path: Path, name: str, key: bytes, certificate: bytes) -> Keypair | Problem:
     try:
         return load_pair(name, key, certificate)
     except BadKey as error:
-        return str(error)
+        return Problem(str(error), str(path), remedy=error.remedy or _RESTORE)
+
+
+def _too_small(pair: Keypair) -> str:
+    return f"nothing is sealed for a key of fewer than {SEALING_BITS} bits, and {pair.name} has {pair.bits}"
 
 
 # ---------------------------------------------------------------- the directory

@@ -18,10 +18,12 @@ import yaml
 from gitopsd.cli.main import main
 from gitopsd.sealed.document import read_sealed_secret
 from gitopsd.sealing import keyfiles
+from gitopsd.sealing.files import write_new
 from gitopsd.sealing.keyring import Keyring
 from gitopsd.sealing.opening import open_items
 from gitopsd.sealing.splice import SealedFile
 from tests.support.kubeseal import BITS, secret
+from tests.support.smallkeys import small_pair
 
 MARKER = "correct horse battery staple"
 
@@ -198,3 +200,21 @@ def test_a_certificate_that_is_none_is_told(desk: Desk) -> None:
     (desk.directory / "x.crt").write_bytes(b"x")
     answer = desk.gitopsd("seal", "--from-literal", "a=b", "--cert", "x.crt", "--name", "a", "--namespace", "b")
     assert (answer.code, "x.crt: this is not an X.509 certificate" in answer.err) == (64, True)
+
+
+@pytest.mark.parametrize("bits", [512, 1024])
+def test_a_certificate_of_a_small_key_is_refused_with_its_bits(desk: Desk, bits: int) -> None:
+    (desk.directory / "x.crt").write_bytes(small_pair(bits)[1])
+    answer = desk.gitopsd("seal", "--from-literal", "a=b", "--cert", "x.crt", "--name", "a", "--namespace", "b")
+    assert (answer.code, answer.out) == (64, "")
+    assert f"x.crt: this certificate is one of an RSA key of {bits} bits" in answer.err
+    assert "gitopsd keys rotate" in answer.err
+
+
+def test_a_small_key_is_listed_as_one_that_seals_nothing(desk: Desk) -> None:
+    for suffix, data in zip(("key", "crt"), small_pair(1024), strict=True):
+        write_new(desk.keys / f"small.{suffix}", data, 0o600)
+    listed = desk.with_keys("keys", "list", "--json")
+    found = {key["name"]: (key["bits"], key["state"]) for key in json.loads(listed.out)["keys"]}
+    assert (listed.code, found) == (0, {"first": (BITS, "seals"), "small": (1024, "small")})
+    assert "too small to seal, opens" in desk.with_keys("keys", "list").out

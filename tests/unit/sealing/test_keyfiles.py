@@ -17,6 +17,7 @@ from gitopsd.sealing.files import replace, write_new
 from gitopsd.sealing.keyfiles import generate, import_keys, newest_certificate, read_exports, rotate
 from gitopsd.sealing.keyring import Keyring
 from tests.support.kubeseal import BITS, NOW, keypairs
+from tests.support.smallkeys import small_pair
 
 
 def files(directory: Path) -> dict[str, bytes]:
@@ -156,10 +157,24 @@ def test_if_one_is_wrong_nothing_is_imported_and_all_is_said(tmp_path: Path) -> 
     with pytest.raises(UsageError) as caught:
         import_keys(tmp_path / "ours", {"f.yaml": yaml.safe_dump_all([good, *bad]).encode(), "g.yaml": b"a: ["})
     assert len(caught.value.problems) == len(bad) + 1
+    assert sum("it has no tls." in str(problem) for problem in caught.value.problems) == 2
+    assert sum("is not base64 text" in str(problem) for problem in caught.value.problems) == 1
     assert not (tmp_path / "ours").exists()
     for name in ("key0", "key1"):
         for line in (tmp_path / "theirs" / f"{name}.key").read_text().splitlines():
             assert line not in str(caught.value)
+
+
+def test_a_small_key_of_a_controller_comes_along_unless_anybody_can_break_it(tmp_path: Path) -> None:
+    def text(bits: int) -> dict[str, bytes]:
+        key, certificate = (base64.b64encode(part).decode() for part in small_pair(bits))
+        data = {"tls.key": key, "tls.crt": certificate}
+        return {"f": yaml.safe_dump({"kind": "Secret", "metadata": {"name": "old"}, "data": data}).encode()}
+
+    assert import_keys(tmp_path / "ours", text(1024)).added == ("old",)
+    with pytest.raises(UsageError, match=r"f:1: Secret/old: this RSA key has 512 bits") as caught:
+        import_keys(tmp_path / "ours", text(512))
+    assert caught.value.problems[0].remedy
 
 
 def test_a_text_without_keys_is_said(tmp_path: Path) -> None:

@@ -16,9 +16,12 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from gitopsd.model.errors import EnvironmentFault
 from gitopsd.sealing import custody
 from gitopsd.sealing.envelope import seal, unseal
+from gitopsd.sealing.files import write_new
 from gitopsd.sealing.keyfiles import rotate
 from gitopsd.sealing.keyring import BadKey, Keyring, certificate_key
+from gitopsd.terraform_host import sealing_key
 from tests.support.kubeseal import BITS, NOW, keypairs
+from tests.support.smallkeys import small_pair
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +161,50 @@ def test_other_keys_than_rsa_and_locked_ones_are_named(keys: Path) -> None:
     (keys / "key1.key").write_bytes(text)
     assert names(keys) == ["key2"]
     assert len(problems(keys)) == 2
+
+
+def bring_small(directory: Path, bits: int) -> None:
+    key, certificate = small_pair(bits)
+    write_new(directory / "small.key", key, 0o600)
+    write_new(directory / "small.crt", certificate, 0o644)
+
+
+def test_an_rsa_key_that_anybody_can_break_is_refused_with_its_bits(keys: Path) -> None:
+    bring_small(keys, 512)
+    assert names(keys) == ["key2", "key1", "key0"]
+    (said,) = problems(keys)
+    assert str(keys / "small.key") in said
+    assert "512 bits" in said
+    assert "move both files away" in said
+
+
+def test_a_small_key_of_old_opens_and_never_seals(keys: Path) -> None:
+    """What an old controller exports has to open; kubeseal would seal for it, too, but nobody should."""
+    for name in names(keys):
+        (keys / f"{name}.key").unlink()
+        (keys / f"{name}.crt").unlink()
+    bring_small(keys, 1024)
+    found = Keyring(keys).snapshot()
+    (pair,) = found.pairs
+    assert unseal(found.opening, seal(pair.public, b"v", b"l"), b"l").plaintext.reveal() == b"v"
+    for when in (NOW, None):
+        with pytest.raises(EnvironmentFault, match=r"2048 bits, and small has 1024 \(gitopsd keys rotate\)"):
+            found.for_sealing(when)
+    with pytest.raises(EnvironmentFault, match="small has 1024"):
+        sealing_key(Keyring(keys))
+    rotate(keys, NOW, name="big", bits=BITS)
+    found = Keyring(keys).snapshot()
+    assert found.for_sealing(NOW).name == "big"
+    sealing = sealing_key(Keyring(keys))
+    assert sealing is not None
+    assert sealing.fingerprint == found.for_sealing(NOW).fingerprint
+
+
+@pytest.mark.parametrize("bits", [512, 1024])
+def test_a_certificate_of_a_small_key_is_not_sealed_for(bits: int) -> None:
+    with pytest.raises(BadKey, match=f"RSA key of {bits} bits") as caught:
+        certificate_key(small_pair(bits)[1], NOW)
+    assert "keys rotate" in caught.value.remedy
 
 
 def test_a_directory_that_is_not_there_or_no_directory_is_said(tmp_path: Path) -> None:
