@@ -33,10 +33,12 @@ from gitopsd.yamltext.scalars import ScalarError, plain_scalar
 
 _COPIES: Final = ("kubectl.kubernetes.io/last-applied-configuration", "kubecfg.ksonnet.io/last-applied-configuration")
 """Annotations that hold a copy of the whole Secret."""
+_SCOPES: Final = frozenset((CLUSTER_WIDE, NAMESPACE_WIDE))
 _SECRET_KEYS: Final = frozenset(("apiVersion", "kind", "metadata", "type", "immutable", "data", "stringData"))
-_SHOWN_RAW: Final = 12
+_SHOWN_RAW: Final = 8
 _SHOWN_ENCODED: Final = 6
-"""Bytes from which a value inside of an annotation or label is taken for a leak: shorter ones occur by chance."""
+"""Bytes from which a value, or its base64 text (of 8 characters then), inside of a longer annotation or label is taken
+for a leak: shorter ones occur there by chance. One that is the whole of it is a leak of whatever length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def sealed_yaml(secret: ToSeal, public: RSAPublicKey) -> str:
     scope = _scope_annotations(secret.scope)
     place = {"name": secret.name} | ({"namespace": secret.namespace} if secret.namespace else {})
     inner: dict[str, Any] = dict(place)
-    others = {k: v for k, v in secret.annotations.items() if k not in {CLUSTER_WIDE, NAMESPACE_WIDE}}
+    others = {k: v for k, v in secret.annotations.items() if k not in _SCOPES}
     inner |= {"annotations": others | scope} if others or scope else {}
     inner |= {"labels": dict(secret.labels)} if secret.labels else {}
     template: dict[str, Any] = {"metadata": inner}
@@ -184,15 +186,24 @@ def _sealed_items(secret: ToSeal, public: RSAPublicKey) -> dict[str, str]:
 def _refuse_shown(secret: ToSeal) -> None:
     """A tool that copies a Secret into one of its annotations would have its values published with the sealed ones."""
     problems = []
-    for key, text in [*secret.annotations.items(), *secret.labels.items()]:
-        raw = text.encode()
+    for key, text in [*secret.labels.items(), *(each for each in secret.annotations.items() if each[0] not in _SCOPES)]:
         for item, value in secret.items.items():
-            plain: bytes = value.reveal()
-            shown = len(plain) >= _SHOWN_RAW and plain in raw
-            if shown or (len(plain) >= _SHOWN_ENCODED and base64.b64encode(plain).rstrip(b"=")[:-1] in raw):
+            if _shows(text.encode(), value.reveal()):
                 message = f"{key} shows the value of item {item}, which would not be sealed"
-                problems.append(Problem(message, unit=f"Secret/{secret.name}", remedy="take it out of the metadata"))
+                remedy = "take it out of the metadata, or the item out of the Secret if everybody may know it"
+                problems.append(Problem(message, unit=f"Secret/{secret.name}", remedy=remedy))
     raise_if(problems)
+
+
+def _shows(text: bytes, plain: bytes) -> bool:
+    """Whether an annotation or a label tells a value, as it is or as base64 text."""
+    padded = base64.b64encode(plain)
+    encoded = padded.rstrip(b"=")
+    if {text, text.strip()} & ({plain, plain.strip(), encoded, padded} - {b""}):
+        return True
+    if len(plain) >= _SHOWN_RAW and plain in text:
+        return True
+    return len(plain) >= _SHOWN_ENCODED and encoded[:-1] in text
 
 
 def _place(manifest: Mapping[str, Any]) -> tuple[Any, Any]:

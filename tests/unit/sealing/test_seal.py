@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gitopsd.model.errors import CommitError, UsageError
 from gitopsd.model.sensitive import Sensitive
 from gitopsd.sealed.document import CLUSTER_WIDE, NAMESPACE_WIDE, At, Scope, read_sealed_secret
 from gitopsd.sealing.opening import open_items
-from gitopsd.sealing.seal import ToSeal, placed, read_secrets, sealed_yaml
+from gitopsd.sealing.seal import ToSeal, _shows, placed, read_secrets, sealed_yaml
 from gitopsd.yamltext import parse_documents
 from tests.support.kubeseal import opening_key, secret
 
@@ -53,6 +53,7 @@ TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), max_siz
 )
 def test_what_goes_in_comes_out(data: dict[str, bytes], labels: dict[str, str], name: str) -> None:
     """Also names and labels that YAML would take for something else than text."""
+    assume(not any(_shows(label.encode(), value) for label in labels.values() for value in data.values()))
     ours = ToSeal(name, name, Scope.STRICT, {k: Sensitive(v) for k, v in data.items()}, "t", None, labels)
     made = opened(sealed_yaml(ours, KEY.private.public_key()))
     assert made["data"] == data
@@ -97,6 +98,42 @@ def test_a_value_shown_in_the_metadata_is_refused_without_showing_it(place: str,
     with pytest.raises(CommitError, match="copied shows the value of item a") as caught:
         sealed(manifest)
     assert MARKER not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((value, value.decode()) for value in (b"x", b"1234567", b"12345678", b" ")),
+        *((value, base64.b64encode(value).decode()) for value in (b"x", b"\xff", b"12345", b"123456")),
+        (b"hunter\n", "hunter"),
+        (b"x", "eA"),
+        (b"12345678", "user=12345678"),
+        (b"123456", "user=MTIzNDU2"),
+    ],
+)
+@pytest.mark.parametrize("place", ["annotations", "labels"])
+def test_a_value_that_is_the_whole_of_a_label_or_a_good_part_of_it_is_refused(
+    place: str, value: bytes, text: str
+) -> None:
+    manifest = secret("db", "web", {"a": value})
+    manifest["metadata"][place] = {"copied": text}
+    with pytest.raises(CommitError, match="copied shows the value of item a"):
+        sealed(manifest)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(b"", ""), (b"", "shop"), (b"\n", ""), (b"1234567", "user=1234567"), (b"12345", "user=MTIzNDU"), (b"ab", "cab")],
+)
+def test_a_short_value_that_occurs_in_a_longer_text_is_chance(value: bytes, text: str) -> None:
+    manifest = secret("db", "web", {"a": value})
+    manifest["metadata"]["annotations"] = {"note": text}
+    assert opened(sealed(manifest))["metadata"]["annotations"] == {"note": text}
+
+
+def test_the_annotation_that_says_the_scope_shows_no_value() -> None:
+    manifest = secret("db", "web", {"debug": b"true"}, metadata={"annotations": {NAMESPACE_WIDE: "true"}})
+    assert opened(sealed(manifest))["data"] == {"debug": b"true"}
 
 
 @pytest.mark.parametrize(
