@@ -17,6 +17,7 @@ from gitopsd.cli.keydir import key_dir_option, keys_of
 from gitopsd.cli.output import json_option, show
 from gitopsd.cli.place import paths_of
 from gitopsd.model.errors import EnvironmentFault, Problem, UsageError
+from gitopsd.views.find import find_name
 from gitopsd.views.layout import Block, Span, Table, bad, good, line
 from gitopsd.views.times import ago
 
@@ -78,7 +79,10 @@ def _list(given: Namespace) -> int:
     directory, keys = copies_dir(paths_of(given).state_dir), keys_of(given)
     entries: list[dict[str, Any]] = []
     problems: list[str] = []
-    for file, header in _found(given):
+    found = _found(given)
+    if not found:
+        _check_names(given, directory)
+    for file, header in found:
         try:
             if header is None:
                 _content(file)  # which says what is wrong with it
@@ -91,6 +95,34 @@ def _list(given: Namespace) -> int:
     for problem in problems:
         say(problem)
     return FAILED if problems else DONE
+
+
+def _check_names(given: Namespace, copies: Path) -> None:
+    """Raises UsageError for a stack, or a component of it, that this host knows nothing of: no copies of it would read
+    as if there were none of a misspelt one either."""
+    known = _known_modules(given, copies)
+    if given.stack:
+        find_name(given.stack, known, "stack")
+    if given.component:
+        find_name(given.component, known[given.stack], f"Terraform component of {given.stack}")
+
+
+def _known_modules(given: Namespace, copies: Path) -> dict[str, set[str]]:
+    """By stack the Terraform components that are on record, or that there are copies of."""
+    from gitopsd.record.reader import open_reader
+    from gitopsd.record.store import STATE_DB
+
+    known: dict[str, set[str]] = {}
+    for place in copies.glob("*/*"):
+        known.setdefault(place.parent.name, set()).add(place.name)
+    state_dir = paths_of(given).state_dir
+    if not (state_dir / STATE_DB).exists():
+        return known
+    with open_reader(state_dir) as record:
+        for stack in record.stacks():
+            units = (unit for unit in record.baselines(stack) if unit.is_terraform)
+            known.setdefault(stack, set()).update(unit.name for unit in units)
+    return known
 
 
 def _found(given: Namespace) -> list[tuple[Path, CopyHeader | None]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket as network
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -139,13 +140,19 @@ def _repeated(value: Any, place: Place) -> list[Problem]:
 def _exposed_keys(file: Path, host: _Host, place: Place) -> list[Problem]:
     """Keys beside what they guard: who copies, backs up or steals the state would have them with it, and the runtime
     directory does not last."""
-    keys = Path(os.path.normpath(beside(file, host.key_dir)))
+    keys = beside(file, host.key_dir)
     others = {"stateDir": beside(file, host.state_dir), "the socket's directory": beside(file, host.socket).parent}
     return [
         place.problem(f"may not be inside of {name}, nor that inside of it", ("keyDir",), "name a directory of its own")
         for name, path in others.items()
-        if (other := Path(os.path.normpath(path))) in (keys, *keys.parents) or keys in other.parents
+        if _one_in_the_other(os.path.normpath, keys, path) or _one_in_the_other(os.path.realpath, keys, path)
     ]
+
+
+def _one_in_the_other(reading: Callable[[Path], str], one: Path, other: Path) -> bool:
+    """Whether one directory holds the other, or is it: as the paths are written, or where their symlinks lead."""
+    a, b = Path(reading(one)), Path(reading(other))
+    return a in (b, *b.parents) or b in a.parents
 
 
 def _source(file: Path, section: _Source) -> SourceConfig:

@@ -61,6 +61,11 @@ def _secrets(view: TreeView, spec: StackSpec, component: TerraformComponent, pat
 
 def _clashes(sealed: SealedSecret, taken: dict[str, str]) -> Iterator[Problem]:
     """Items that cannot be variables, or that something else sets. Adds the others to `taken`."""
+    for item in sorted({*sealed.plain, *sealed.omitted}):
+        made = ("spec", "template", "data", item)
+        text = "sets no variable: what the template makes is for a Secret alone"
+        remedy = "seal the finished text as an item, or leave it to the Terraform code to put together"
+        yield Problem(text, sealed.at.file, sealed.at.line_of(made), ".".join(made), sealed.subject, remedy)
     for item in sealed.items:
         path = ("spec", "encryptedData", item)
         line, field = sealed.at.line_of(path), ".".join(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 _MARK: Final = b"SealedSecret"
+_ODD: Final = re.compile(r'[^ -~]|["\\]')
+_ESCAPES: Final = {'"': '"', "\\": "\\", "\a": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
 _NO_NEWLINE: Final = "\\ No newline at end of file\n"
 
 
@@ -178,8 +181,23 @@ def _open(keys: Iterable[OpeningKey], sealed: bytes, secret: SealedSecret) -> Op
 
 def _diff(change: Resealed) -> Iterator[str]:
     before, after = _lines(change.before), _lines(change.after)
-    for line in difflib.unified_diff(before, after, f"a/{change.path}", f"b/{change.path}"):
+    for line in difflib.unified_diff(before, after, _quoted(f"a/{change.path}"), _quoted(f"b/{change.path}")):
         yield line if line.endswith("\n") else f"{line}\n{_NO_NEWLINE}"
+
+
+def _quoted(name: str) -> str:
+    """A file's name as git writes it in a patch: like a string of C if it has more in it than readable ASCII, and with
+    a tab behind it if it has spaces, which would else be taken for a time."""
+    if not _ODD.search(name):
+        return f"{name}\t" if " " in name else name
+    return '"' + "".join(map(_escaped, os.fsencode(name))) + '"'
+
+
+def _escaped(byte: int) -> str:
+    letter = chr(byte)
+    if letter in _ESCAPES:
+        return f"\\{_ESCAPES[letter]}"
+    return letter if " " <= letter <= "~" else f"\\{byte:03o}"
 
 
 def _lines(data: bytes) -> list[str]:

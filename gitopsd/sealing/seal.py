@@ -27,7 +27,7 @@ from gitopsd.sealed.document import (
 )
 from gitopsd.sealing.envelope import seal
 from gitopsd.sealing.splice import Found, SealedFile
-from gitopsd.sealing.unchanged import verify
+from gitopsd.sealing.unchanged import unharmed, verify
 from gitopsd.yamltext import LineIndex, Located, parse_documents
 from gitopsd.yamltext.scalars import ScalarError, plain_scalar
 
@@ -134,7 +134,7 @@ def merged(
             new.append((item, sealed))
     data = file.edited(edits)
     for item, sealed in new:  # one by one: each is put after the one before
-        again = SealedFile(found.at.file, data)
+        again = unharmed(found, data)
         grown = next(each for each in again.found if _place(each.manifest) == _place(found.manifest))
         data = again.edited([again.added(grown, item, sealed)])
     place = _place(found.manifest)

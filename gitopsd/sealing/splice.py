@@ -94,7 +94,7 @@ class SealedFile:
             end = last.start_mark.index + len(self.text[last.start_mark.index : end].rstrip())
         stop = self.text.find("\n", end)
         stop = len(self.text) if stop < 0 else stop - 1 if self.text[stop - 1] == "\r" else stop
-        indent = " " * found.node.value[0][0].start_mark.column
+        indent = " " * self._column(found.node)
         return Edit(stop, stop, f"{self._ending()}{indent}{scalar(item)}: {sealed}")
 
     def _added_in_braces(self, node: MappingNode, item: str, sealed: str) -> Edit:
@@ -106,6 +106,12 @@ class SealedFile:
         own_line = key.start_mark.line > node.start_mark.line
         gap = self._ending() + " " * key.start_mark.column if own_line else " "
         return Edit(place, place, f",{gap}{text}")
+
+    def _column(self, mapping: MappingNode) -> int:
+        """Where the keys of a mapping in lines begin; the first may be written out as `? key`, be it over lines."""
+        written_out = self.text[mapping.start_mark.index : mapping.start_mark.index + 1] == "?"
+        column: int = (mapping if written_out else mapping.value[0][0]).start_mark.column
+        return column
 
     def _ending(self) -> str:
         return "\r\n" if "\r\n" in self.text else "\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 from gitopsd.model.errors import CommitError, Problem
 from gitopsd.sealed.document import is_sealed_secret
-from gitopsd.sealing.splice import SealedFile
+from gitopsd.sealing.splice import Found, SealedFile
 
 MayChange = Callable[[Mapping[str, Any], str], bool]
 """Whether an item of a SealedSecret may be another one, or new."""
@@ -15,14 +15,30 @@ MayChange = Callable[[Mapping[str, Any], str], bool]
 
 def verify(file: SealedFile, data: bytes, may_change: MayChange = lambda _manifest, _item: True) -> None:
     """Raises CommitError unless `data` reads like the file, apart from items that may change. Items are never lost."""
-    try:
-        after = SealedFile(file.name, data)
-    except CommitError:
-        after = None
+    after = _read(file.name, data)
     if after is None or not _same(list(file.manifests), list(after.manifests), may_change):
-        message = "a sealed text cannot be put in without changing more than that"
-        remedy = "write it as plain text on one line, and try again"
-        raise CommitError(Problem(message, file.name, remedy=remedy))
+        raise _more_changes(file.name)
+
+
+def unharmed(found: Found, data: bytes) -> SealedFile:
+    """The file of a SealedSecret with one more item, read again. Raises CommitError with a line of the file as it was
+    if it cannot be read any more."""
+    after = _read(found.at.file, data)
+    if after is None:
+        raise _more_changes(found.at.file, found.at.line_of(("spec", "encryptedData")))
+    return after
+
+
+def _read(file: str, data: bytes) -> SealedFile | None:
+    try:
+        return SealedFile(file, data)
+    except CommitError:
+        return None
+
+
+def _more_changes(file: str, line: int | None = None) -> CommitError:
+    message = "a sealed text cannot be put in without changing more than that"
+    return CommitError(Problem(message, file, line, remedy="write it as plain text on one line, and try again"))
 
 
 def _same(old: Any, new: Any, may_change: MayChange) -> bool:

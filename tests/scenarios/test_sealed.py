@@ -281,6 +281,14 @@ def test_variables_that_no_key_opens_block_before_anything_is_planned(world: Wor
         (json.dumps(config("a", {})), "this is no SealedSecret"),
         (json.dumps(sealed("vars", {"no.variable": "x"})), "no variable of Terraform can have this name"),
         (
+            json.dumps(sealed("vars", {"a": "x"}, template={"data": {"url": "db:{{ .a }}"}})),
+            "spec.template.data.url: sets no variable",
+        ),
+        (
+            json.dumps(sealed("vars", {"a": "x"}, template={"data": {"a": None}})),
+            "spec.template.data.a: sets no variable",
+        ),
+        (
             json.dumps(sealed("vars", {"a": "x"})) + "\n---\n" + json.dumps(sealed("v2", {"a": "x"})),
             "is already set by",
         ),

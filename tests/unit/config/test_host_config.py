@@ -94,6 +94,33 @@ clusters: [{kubeconfig: kubeconfig}]
     assert config.clusters[0].kubeconfig == tmp_path / "etc" / "kubeconfig"
 
 
+@pytest.mark.parametrize(
+    ("links", "key_dir"),
+    [
+        ({"link": "state/keys"}, "link"),
+        ({"link": "state"}, "link/keys"),
+        ({"link": "state"}, "link"),
+        ({"var": "."}, "var/state/keys"),
+        ({"state/keys": "elsewhere"}, "state/keys"),
+        ({"run": "state"}, "run/keys"),
+    ],
+)
+def test_keys_do_not_get_beside_the_state_by_a_symlink(tmp_path: Path, links: dict[str, str], key_dir: str) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(tmp_path / target)
+    said = faults(write(tmp_path, f"{MINIMAL}stateDir: state\nsocket: s/g.sock\nkeyDir: {key_dir}\n"))
+    assert ["keyDir: may not be inside of stateDir" in line for line in said] == [True]
+
+
+def test_keys_behind_a_symlink_may_be_anywhere_else(tmp_path: Path) -> None:
+    (tmp_path / "mounted").mkdir()
+    (tmp_path / "keys").symlink_to(tmp_path / "mounted")
+    config = load_host_config(write(tmp_path, f"{MINIMAL}stateDir: state\nsocket: s/g.sock\nkeyDir: keys\n"))
+    assert config.key_dir == tmp_path / "keys"
+
+
 def test_the_instance_is_the_host_name_if_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path, MINIMAL.replace("instance: here\n", ""))
     monkeypatch.setattr(socket, "gethostname", lambda: "Node-7.example.org")

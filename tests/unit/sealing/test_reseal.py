@@ -218,6 +218,10 @@ def test_which_keys_open_what() -> None:
         ("a: {0}  # why", "  # why\n    z: "),
         ("a: |\n  {0}\n\n", "\n    z: "),
         ("a: >-\n  {0}", "\n    z: "),
+        ("? a\n: {0}", "\n    z: "),
+        ("?   a\n: {0}  # why", "\n    z: "),
+        ("? # why\n  a\n: {0}", "\n    z: "),
+        ('? "a"\n: >-\n  {0}', "\n    z: "),
     ],
 )
 def test_an_item_is_added_after_the_others(body: str, added: str) -> None:
@@ -237,6 +241,21 @@ def test_an_item_is_added_inside_of_braces(flow: str) -> None:
     file = SealedFile("f.yaml", text.encode())
     after = merged(file, file.found[0], {"y": Sensitive(b"1"), "z": Sensitive(b"2")}, NEW.public)
     assert {"y": b"1", "z": b"2"}.items() <= values(after, KEYS)[0].items()
+
+
+@pytest.mark.parametrize("body", ["? a\n: {0}", '? "a"\n: >-\n  {0}'])
+def test_an_item_under_a_written_out_key_takes_the_place_of_the_old_one(body: str) -> None:
+    file = SealedFile("f.yaml", document(body.format(sealed())).encode())
+    after = merged(file, file.found[0], {"a": Sensitive(b"new")}, NEW.public)
+    assert values(after, KEYS) == [{"a": b"new"}]
+
+
+def test_where_an_item_cannot_be_added_the_line_is_one_of_the_file() -> None:
+    text = document(f"? a\n: {sealed()}").replace("encryptedData:", "encryptedData: !!map")
+    file = SealedFile("f.yaml", text.encode())
+    with pytest.raises(CommitError, match="cannot be put in") as caught:
+        merged(file, file.found[0], {"z": Sensitive(b"1"), "y": Sensitive(b"2")}, NEW.public)
+    assert [problem.line for problem in caught.value.problems] == [5]
 
 
 def test_an_item_takes_the_place_of_the_old_one_for_its_own_scope() -> None:
@@ -314,6 +333,18 @@ def test_the_diff_is_one_that_git_applies(repository: Path) -> None:
     assert done.returncode == 0, done.stderr
     for change in changes:
         assert (repository / change.path).read_bytes() == change.after
+
+
+ODD_NAMES = ["a\nb.yaml", 'a"b.yaml', "a\\b.yaml", "a\tb.yaml", "two  words.yaml", "ä\x7f.yaml", " lead.yaml"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_diff_names_every_file_so_that_git_finds_it(repository: Path, name: str) -> None:
+    (repository / name).write_text(document(f"a: {sealed()}"))
+    _git(repository, "add", "--", name)
+    (change,) = (each for each in _resealed(repository) if each.path == name)
+    _git(repository, "apply", "-", given=unified_diff([change]))
+    assert (repository / name).read_bytes() == change.after
 
 
 def test_a_commit_has_these_files_alone(repository: Path) -> None:

@@ -19,9 +19,12 @@ import pytest
 import structlog
 
 from gitopsd.cli.main import main
+from gitopsd.clock import SystemClock
 from gitopsd.model.errors import EnvironmentFault, NeedsPerson
+from gitopsd.model.memory import Memory
 from gitopsd.model.modules import ModuleApplied, ModuleFailure
 from gitopsd.model.sensitive import Sensitive
+from gitopsd.record import open_record
 from gitopsd.sealing.keyring import Keyring
 from gitopsd.terraform.copyfile import CopyHeader, read_header
 from gitopsd.terraform_host import sealing_key
@@ -125,6 +128,31 @@ def tells(directory: Path, but: Path) -> list[Path]:
         if any(w in content for w in wanted):
             found.append(file)
     return found
+
+
+# ---------------------------------------------------------------- whose copies
+
+
+def test_a_stack_or_component_that_nobody_knows_is_told_with_those_that_are_known(
+    sealing: Bench, person: Person
+) -> None:
+    sealing.deploy(sealing.module(SECRET + DATA % ("a", 1), {"pw": Sensitive(MARKER)}))
+    (kept,) = {(copy["stack"], copy["component"]) for copy in person.listed()}
+    for arguments, said in (
+        (["nosuch"], f"there is no stack 'nosuch' (there is {kept[0]})"),
+        ([kept[0], "nosuch"], f"there is no Terraform component of {kept[0]} 'nosuch' (there is {kept[1]})"),
+    ):
+        code, out, err = person.state("list", *arguments)
+        assert (code, out, err) == (64, "", f"gitopsd: {said}\n")
+    assert len(person.listed(*kept)) == 1
+
+
+def test_a_stack_on_record_without_copies_has_none(bench: Bench, person: Person) -> None:
+    with open_record(bench.settings.state_dir, SystemClock()) as record:
+        record.save_memory(Memory("web", "here", "main"))
+    assert person.listed("web") == []
+    code, _, err = person.state("list", "wep")
+    assert (code, "did you mean web?" in err) == (64, True)
 
 
 # ---------------------------------------------------------------- what is kept
@@ -411,7 +439,7 @@ def test_list_tells_every_copy_and_whether_it_opens_here(sealing: Bench, keys: P
     ]
     assert [c["fingerprint"] for c in listed] == [fingerprint_of(1), fingerprint_of(1), fingerprint_of(0)]
     assert listed == person.listed("web") == person.listed("web", "net")
-    assert person.listed("web", "other") == person.listed("*", "net") == []
+    assert person.state("list", "*", "net")[0] == person.state("list", "web", "other")[0] == 64
     code, text, _ = person.state("list")
     assert (code, text.count("opens"), text.count("no key")) == (0, 2, 1)
 
