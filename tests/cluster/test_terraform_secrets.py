@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.modules import SYSTEM, Shop
+from tests.support.witness import Witness
 from tests.support.world import World, wait_until
 
 CODE = """\
@@ -65,35 +65,6 @@ def shop(world: World, namespace: str, terraform_host: dict[str, str]) -> Iterat
     made.kill_children()
 
 
-class Witness:
-    """Reads the command lines of every process all the time, and the environments of those that are no Terraform's."""
-
-    def __init__(self, word: str) -> None:
-        self.word, self.found, self.given = word.encode(), set[str](), False
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def _watch(self) -> None:
-        while not self._over.is_set():
-            for place in Path("/proc").glob("[0-9]*"):
-                try:
-                    command = (place / "cmdline").read_bytes()
-                    environment = (place / "environ").read_bytes()
-                except OSError:  # it is gone
-                    continue
-                ours = b"TF_DATA_DIR=" in environment
-                self.given = self.given or (ours and self.word in environment)
-                if self.word in command or (self.word in environment and not ours):
-                    self.found.add(command.replace(b"\0", b" ").decode(errors="replace"))
-
-    def end(self) -> set[str]:
-        self._over.set()
-        self._thread.join()
-        assert self.given, "it has seen how Terraform gets the value, and would have seen another way"
-        return self.found
-
-
 def test_a_sensitive_value_is_nowhere(shop: Shop) -> None:
     world = shop.world
     canary = f"hunter{uuid.uuid4().hex}"
@@ -120,7 +91,7 @@ def test_a_sensitive_value_is_nowhere(shop: Shop) -> None:
             }
         )
 
-    witness = Witness(canary)
+    witness = Witness(canary.encode())
     told: list[str] = []
 
     def tell() -> None:
@@ -153,7 +124,9 @@ def test_a_sensitive_value_is_nowhere(shop: Shop) -> None:
     shop.configure(env={"TF_VAR_token": f"{canary}-new"})
     told.append(world.gitopsd("plan", code=(0, 1, 2)))
     world.close()
-    assert witness.end() == set()
+    witness.end()
+    assert witness.given, "it has seen how Terraform gets the value, and would have seen another way"
+    assert witness.found == {}
 
     assert files_with(world.directory, canary, but=set()) == [str(world.config)]
     for word in (canary, made):
