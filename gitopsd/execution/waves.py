@@ -70,7 +70,9 @@ def execute(session: Session, plan: Plan, dirty: Sequence[Dirty], excused: Mappi
         return Ending(Verdict.FAILED, failed.reason, Cause.COMMIT, failed.unit)
     if executor.shortcomings:
         unit, reason = executor.shortcomings[0]
-        return Ending(Verdict.FAILED, reason, Cause.COMMIT, unit)
+        ends = {left.unit for left in plan.leftovers if left.environment}
+        blameless = all(short in ends for short, _ in executor.shortcomings)
+        return Ending(Verdict.FAILED, reason, Cause.ENVIRONMENT if blameless else Cause.COMMIT, unit)
     waiting = session.open_approvals
     if waiting:
         reason = f"everything else is back; waits for approval: {'; '.join(a.summary for a in waiting)}"

@@ -96,10 +96,12 @@ class Postponed:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Something that a run leaves as it is: a rollback could not take it back, or it is no longer ours to touch."""
+    """Something that a run leaves as it is: a rollback could not take it back, or it is no longer ours to touch.
+    `environment`: what keeps it ends without another commit."""
 
     unit: UnitId
     reason: str
+    environment: bool = False
 
 
 @dataclass(frozen=True, slots=True)

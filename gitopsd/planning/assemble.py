@@ -155,7 +155,7 @@ def _back_to_good(
     way = _Way()
     for mark in dirty:
         if mark.unit in locked:
-            way.leftovers.append(Leftover(mark.unit, locked[mark.unit]))
+            way.leftovers.append(Leftover(mark.unit, locked[mark.unit], environment=True))
             continue
         finding = findings.get(mark.unit)
         if finding is None:  # a Job that finished for the good revision

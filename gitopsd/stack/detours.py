@@ -19,6 +19,12 @@ from gitopsd.stack.rest import AGAIN, SETTLED, Next
 from gitopsd.stack.runner import Ended
 from gitopsd.stack.verdicts import Verdicts
 
+WAITS_FOR_KEYS = "waits for a sealing key"
+"""What the hold of a rollback says that goes on when the keys change."""
+
+SHOWN = 10
+"""Secrets that a hold names."""
+
 Run = Callable[[RunKind, Ask, Planned, str], Ended]
 """Carries out a plan in the name of a person."""
 
@@ -51,6 +57,13 @@ class Detours:
             return self._not_gone_back(refusal) if refusal else SETTLED
         self.approvals.granted(approvals, target.digest)
         ended = self.run(RunKind.ROLLBACK, target, planned, pin.by)
+        if ended.run.verdict is Verdict.GOOD and planned.locked:
+            left = "; ".join(f"{unit}: {why}" for unit, why in sorted(planned.locked.items())[:SHOWN])
+            more = f"; and {len(planned.locked) - SHOWN} more" if len(planned.locked) > SHOWN else ""
+            return self._not_gone_back(
+                f"everything else is back at {pin.commit[:12]}, the rest {WAITS_FOR_KEYS} and goes back when it comes: "
+                f"{left}{more}"
+            )
         if ended.run.verdict is Verdict.GOOD:
             memory = remember.at_pin(ledger.memory, pin_hold(pin, ledger.stack))
             self._found_good(memory, target)

@@ -115,6 +115,17 @@ class Drift:
             log.info("health not seen now", stack=self.verdicts.ledger.stack, error=str(error))
             self.vigil.defer_health(units, EXAMINE_AGAIN)
 
+    def count_keys(self) -> None:
+        """After a run: which keys open what is live now."""
+        pipeline = self.verdicts.pipeline
+        try:
+            target = self.verdicts.target.ask()
+            desired = pipeline.desired(target) if target else None
+            if desired is not None:
+                self.facts.use_keys(key_use(pipeline.vault, desired))
+        except GitopsdError as error:
+            log.info("not known which keys are used", stack=self.verdicts.ledger.stack, error=str(error))
+
     def sweep_unless_spoiled(self, before: EnvironmentFault | None) -> EnvironmentFault | None:
         """Look for drift. The first fault is handed back, not raised: the newest commit may be what ends it, such as
         one that gives up a kind which is not served any more. Raises EnvironmentFault if it was spoiled `before`."""

@@ -275,10 +275,11 @@ class Pipeline:
         granted: Collection[str] = (),
         preview: Preview | None = None,
         nothing: bool = False,
+        best_effort: bool = False,
     ) -> Planned:
         """What a deploy (or, with `scope`, a heal of these units) of a commit would change now. `granted` are digests
-        that a person allowed. A preview writes nothing at all; with `nothing`, everything that is tracked is to go.
-        Raises CommitError with every mistake of the commit."""
+        that a person allowed. A preview writes nothing; with `nothing`, everything that is tracked is to go; with
+        `best_effort`, a Secret that no key opens stays as it is. Raises CommitError with every mistake."""
         look = Look(
             ask.spec,
             self._no_units(ask) if nothing else self.desired(ask),
@@ -293,7 +294,7 @@ class Pipeline:
         )
         bench = self._bench(ask.spec)
         try:
-            return self._plan(ask, state, look, bench, granted, ahead=preview is not None)
+            return self._plan(ask, state, look, bench, granted, ahead=preview is not None, best_effort=best_effort)
         except BaseException as error:
             bench.discard()
             if isinstance(error, CommitError):
@@ -301,7 +302,15 @@ class Pipeline:
             raise
 
     def _plan(
-        self, ask: Ask, state: StackState, look: Look, bench: Bench, granted: Collection[str], *, ahead: bool
+        self,
+        ask: Ask,
+        state: StackState,
+        look: Look,
+        bench: Bench,
+        granted: Collection[str],
+        *,
+        ahead: bool,
+        best_effort: bool,
     ) -> Planned:
         """`ahead`: as if the other stacks had carried out the same commit by then."""
         baselines = look.baselines
@@ -312,7 +321,7 @@ class Pipeline:
         applysets = self.applysets(ask.spec.name, known)
         self._shelf(ask.spec).load(c.unit for c in selection.apply)
         opened, locked = bench.opened(still_sealed(selection.apply))
-        if look.scope is None:
+        if look.scope is None and not best_effort:
             raise_locked(locked.values())
         rest = [c for c in selection.apply if c.unit.id not in locked]
         desired, candidates = with_opened(desired, rest, opened)

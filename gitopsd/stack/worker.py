@@ -20,7 +20,7 @@ from gitopsd.stack import remember
 from gitopsd.stack.approvals import Approvals
 from gitopsd.stack.attention import StackAttention
 from gitopsd.stack.decide import Situation, Step, decide
-from gitopsd.stack.detours import Detours
+from gitopsd.stack.detours import WAITS_FOR_KEYS, Detours
 from gitopsd.stack.drift import Drift
 from gitopsd.stack.facts import Facts, Publish
 from gitopsd.stack.flapping import definition
@@ -88,7 +88,9 @@ class StackWorker:
             run=self._run,
             after=self._after,
         )
-        self.detours = Detours(self.verdicts, self.approvals, self._plan, self._run_for, self._after)
+        self.detours = Detours(
+            self.verdicts, self.approvals, partial(self._plan, best_effort=True), self._run_for, self._after
+        )
         self._trouble = ""
         self._unreadable = False  # the commit that is asked for
         self._rewound = ""
@@ -299,10 +301,12 @@ class StackWorker:
 
     # ------------------------------------------------------------ deploy
 
-    def _plan(self, ask: Ask) -> Planned:
+    def _plan(self, ask: Ask, *, best_effort: bool = False) -> Planned:
         """The plan of the whole of a commit. Raises CommitError."""
-        state, drifted = self.ledger.state, self.drift.suspects
-        return self.pipeline.plan(ask, state, at=self.ledger.now(), drifted=drifted, granted=state.granted)
+        state, at = self.ledger.state, self.ledger.now()
+        return self.pipeline.plan(
+            ask, state, at=at, drifted=self.drift.suspects, granted=state.granted, best_effort=best_effort
+        )
 
     def _deploy(self, ask: Ask) -> Next:
         try:
@@ -370,11 +374,19 @@ class StackWorker:
         the keys change. After a restart nobody knows which keys there were: it is tried once."""
         state = self.ledger.state
         memory = state.memory
-        failed = memory.held(HoldReason.ROLLBACK_FAILED) is not None and memory.pin is None
-        if not failed or not any((d.unit.group, d.unit.kind) == ("", "Secret") for d in state.dirty):
+        failed = memory.held(HoldReason.ROLLBACK_FAILED)
+        if failed is None:
+            return
+        by_person = memory.pin is not None and WAITS_FOR_KEYS in failed.detail
+        by_itself = memory.pin is None and any((d.unit.group, d.unit.kind) == ("", "Secret") for d in state.dirty)
+        if not (by_person or by_itself):
             return
         before, self._keys_then = self._keys_then, self.pipeline.vault.digest()
-        if before != self._keys_then and memory.attempting is None:
+        if before == self._keys_then or memory.attempting is not None:
+            return
+        if by_person:
+            self.ledger.lift(HoldReason.ROLLBACK_FAILED)
+        else:
             self.ledger.record.save_memory(remember.rolling_back_again(memory, self.ledger.now()))
 
     def _rollback_asks(self, ask: Ask, target: Ask, missing: Sequence[Approval]) -> Next:
@@ -396,7 +408,10 @@ class StackWorker:
         memory = self.ledger.memory
         if memory.destruction is not None:
             return self.detours.destroy(ask, memory.destruction)
-        return self.detours.go_back(memory.pin) if memory.pin is not None else AGAIN
+        if memory.pin is None:
+            return AGAIN
+        self._keys_then = self.pipeline.vault.digest()
+        return self.detours.go_back(memory.pin)
 
     def _run_for(self, kind: RunKind, ask: Ask, planned: Planned, by: str) -> Ended:
         ended = self._run(kind, ask, planned, by=by)
@@ -433,6 +448,8 @@ class StackWorker:
         return ended
 
     def _after(self, ended: Ended) -> Next:
+        if ended.run.verdict is Verdict.GOOD:
+            self.drift.count_keys()
         if ended.interrupt is not None:
             return STOPPED if ended.interrupt.stops else AGAIN
         return RETRY if ended.run.verdict is Verdict.HELD else AGAIN

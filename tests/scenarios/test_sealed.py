@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
+from gitopsd.model.errors import Cause
 from gitopsd.model.ids import UnitId
+from gitopsd.model.memory import HoldReason
 from gitopsd.record.audit_reader import read_audit
 from gitopsd.sealed.document import Scope
 from gitopsd.views.status import stack_status
 from tests.scenarios.harness import STACK, World
 from tests.scenarios.manifests import app, commit, config, space
 from tests.scenarios.modules import both, code
+from tests.scenarios.test_people import said
 from tests.support.seals import bring_key, fingerprint_of, sealed, take_key
 
 DB = "Secret/web/db"
@@ -159,12 +162,36 @@ def test_a_rollback_whose_key_is_gone_brings_everything_else_back_and_lists_that
     assert keyed.holds == {"rollback-failed"}
     left = {str(item.unit): item.reason for item in keyed.runs[-1].leftovers}
     assert "no key opens this item" in left[DB]
+    assert keyed.runs[-1].cause is Cause.ENVIRONMENT
     runs = len(keyed.runs)
     keyed.settle(sweep=True)
     assert len(keyed.runs) == runs, "it is not tried again and again"
     bring_key(keyed.key_dir)
     keyed.settle()
     assert (value(keyed), keyed.verdicts[-1], keyed.holds) == ("old", ("rollback", "good"), {"quarantined"})
+
+
+def test_a_rollback_by_hand_whose_key_is_gone_does_the_rest_and_goes_on_when_the_key_comes(keyed: World) -> None:
+    keyed.deliver(files(sealed("db", {"password": "old"})))
+    bring_key(keyed.key_dir, 1)
+    keyed.deliver(files(sealed("db", {"password": "new"}, key=1), mode="2"))
+    take_key(keyed.key_dir)
+    said(keyed, "rollback")
+    keyed.settle()
+    live = keyed.live("ConfigMap/web/settings")
+    assert live is not None
+    assert (live["data"]["mode"], value(keyed)) == ("1", "new")
+    held = keyed.state.memory.held(HoldReason.ROLLBACK_FAILED)
+    assert held is not None
+    assert DB in held.detail
+    assert "no key opens this item" in held.detail
+    assert f"gitopsd resume {STACK}" in held.detail
+    runs = len(keyed.runs)
+    keyed.settle(sweep=True)
+    assert len(keyed.runs) == runs, "it is not tried again and again"
+    bring_key(keyed.key_dir)
+    keyed.settle()
+    assert (value(keyed), keyed.holds) == ("old", {"pinned"})
 
 
 def test_a_fix_goes_forward_past_a_secret_that_could_not_go_back(keyed: World) -> None:
@@ -329,3 +356,15 @@ def test_a_key_that_is_taken_away_is_missed_at_the_next_look_and_nothing_else_ha
     bring_key(keyed.key_dir)
     keyed.settle(sweep=True)
     assert stack_status(keyed.worker.facts.snapshot())["attention"] == []
+
+
+def test_what_is_sealed_for_a_key_that_is_here_is_no_longer_told_to_be_lost(keyed: World) -> None:
+    """The answer to a lost key is another text; that it helped has to show with the run, not at the next sweep."""
+    keyed.deliver(files(sealed("db", {"password": "a"})))
+    bring_key(keyed.key_dir, 1)
+    take_key(keyed.key_dir)
+    keyed.settle(sweep=True)
+    assert stack_status(keyed.worker.facts.snapshot())["attention"] != []
+    keyed.deliver(files(sealed("db", {"password": "b"}, key=1)))
+    shown = stack_status(keyed.worker.facts.snapshot())
+    assert (shown["attention"], shown["sealingKeys"]) == ([], {fingerprint_of(1): 1})
