@@ -104,7 +104,8 @@ class App:
             actors = host.actors(clockwork)
             for source, desk in zip(self.config.sources, host.desks(), strict=True):
                 clockwork.every(source.poll, partial(actors.poll, desk), name=f"poll {source.name}")
-            keys = KeyDirectory(self.config.key_dir, host.pipeline.vault.digest, actors.keys_changed)
+            vault = host.pipeline.vault
+            keys = KeyDirectory(self.config.key_dir, vault.digest, actors.keys_changed, unusable=vault.unusable)
             clockwork.every(LOOK_EVERY, keys.look, name="keys", at_once=False)
             keys.start()
             with closing(host.listen(actors)):

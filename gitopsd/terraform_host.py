@@ -7,19 +7,18 @@ import os
 import secrets
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 import orjson
-import structlog
 
 from gitopsd.config.host import HostConfig
 from gitopsd.config.terraform import TerraformConfig
 from gitopsd.model.errors import EnvironmentFault, Problem
+from gitopsd.model.sensitive import Sensitive
 from gitopsd.sealing.envelope import seal
 from gitopsd.sealing.keyring import Keyring
 from gitopsd.sealing.mackey import MacKey
 from gitopsd.terraform import KubeBackend, RealTerraform, SealingKey, TerraformSettings, open_terraform
-
-log = structlog.get_logger("gitopsd.daemon")
 
 DIGEST_KEY = "digest.key"
 """Keys the digests of sensitive outputs: a lost one makes them differ, so that what uses them is compared again."""
@@ -33,7 +32,7 @@ def open_program(config: HostConfig, *, scratch: Path | None = None) -> RealTerr
         TerraformSettings(
             state_dir=config.state_dir,
             runtime_dir=scratch or config.runtime_dir,
-            digest_key=_digest_key(config),
+            digest_key=DigestKey(config),
             binary=terraform.binary,
             backend="local" if terraform.backend == "local" else "kubernetes",
             cluster=_state_cluster(config),
@@ -83,16 +82,26 @@ def _content(file: Path) -> str:
         raise EnvironmentFault(Problem(f"cannot be read: {error.strerror}", str(file), remedy=remedy)) from error
 
 
-def _digest_key(config: HostConfig) -> bytes:
+class DigestKey:
     """Of the key directory, so that a thief of the state directory cannot guess values by their digests. A host without
-    one has no other place than the state directory."""
-    if not config.key_dir.is_dir():
-        return _own_key(config.state_dir / DIGEST_KEY)
-    try:
-        return bytes.fromhex(MacKey(config.key_dir).mac(b"outputs of Terraform").partition(":")[2])
-    except EnvironmentFault as fault:  # such as a mounted Secret without one: who runs no Terraform needs none
-        log.warning("digests of Terraform's outputs are keyed in the state directory", why=str(fault))
-        return _own_key(config.state_dir / DIGEST_KEY)
+    that directory has no other place than the state directory. Asked when there is a sensitive output for the first
+    time, for who has none needs no key; raises EnvironmentFault for one that cannot be used, and then every time."""
+
+    def __init__(self, config: HostConfig) -> None:
+        self._config, self._lock = config, Lock()
+        self._key: Sensitive | None = None
+
+    def __call__(self) -> bytes:
+        with self._lock:
+            if self._key is None:
+                self._key = Sensitive(self._read())
+            found: bytes = self._key.reveal()
+            return found
+
+    def _read(self) -> bytes:
+        if not self._config.key_dir.is_dir():
+            return _own_key(self._config.state_dir / DIGEST_KEY)
+        return bytes.fromhex(MacKey(self._config.key_dir).mac(b"outputs of Terraform").partition(":")[2])
 
 
 def _own_key(path: Path) -> bytes:

@@ -127,9 +127,14 @@ def _list(given: Namespace) -> int:
     keys = keys_of(given)
     counts = _counts(given.repo, keys) if given.repo is not None else _tracked(given)
     show(given, _document(keys, counts, datetime.now(UTC)), _list_text)
-    for problem in keys.problems:
-        say(str(problem))
-    return FAILED if keys.problems else DONE
+    problems = _problems(keys)
+    for problem in problems:
+        say(problem)
+    return FAILED if problems else DONE
+
+
+def _problems(keys: Keys) -> list[str]:
+    return [str(problem) for problem in (*keys.problems, keys.mac_problem) if problem is not None]
 
 
 def _counts(directory: Path, keys: Keys) -> Counter[str]:
@@ -162,8 +167,7 @@ def _document(keys: Keys, counts: Counter[str] | None, now: datetime) -> dict[st
     for pair in keys.pairs:
         state = "seals" if pair is sealing else _no_longer(pair, now)
         entries.append(_entry(pair, state, None if counts is None else counts[pair.fingerprint]))
-    problems = [str(problem) for problem in keys.problems]
-    return {"schema": SCHEMA, "directory": str(keys.directory), "keys": entries, "problems": problems}
+    return {"schema": SCHEMA, "directory": str(keys.directory), "keys": entries, "problems": _problems(keys)}
 
 
 def _no_longer(pair: Keypair, now: datetime) -> str:

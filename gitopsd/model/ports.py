@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gitopsd.model.audit import AuditEvent
+from gitopsd.model.errors import Problem
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Absence, Accepted, Assessment, Catalog, Deletion, LiveObject, Rejection, Workload
 from gitopsd.model.memory import AuditHead, Baseline, Dirty, Hold, Intent, Memory, StackState
@@ -276,6 +277,9 @@ class Vault(Protocol):
 
     def fingerprints(self) -> frozenset[str]:
         """Of the keys that are here now."""
+
+    def unusable(self) -> tuple[Problem, ...]:
+        """Why keys that are here are not used, with the commands that mend it."""
 
     def opened_by(self, sealed: Sealed) -> frozenset[str]:
         """The keys that opened it when it was last opened on this host; none if nobody remembers. Costs no operation

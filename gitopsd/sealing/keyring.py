@@ -81,11 +81,12 @@ class Keypair:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The key directory at one moment: usable pairs, newest first; what is wrong with the others; a digest of the
-    files, which changes whenever one of them does."""
+    """The key directory at one moment: usable pairs, newest first; what is wrong with the others, and with the key of
+    keyed digests; a digest of the files, which changes whenever one of them does."""
 
     pairs: tuple[Keypair, ...]
     problems: tuple[Problem, ...]
+    mac_problem: Problem | None
     digest: str
     directory: Path
     _mac: MacKey = field(repr=False, compare=False)
@@ -138,18 +139,25 @@ class Keyring:
 
     def digest(self) -> str:
         """The digest that `snapshot` would have, without an operation on any key: equal means that nothing changed."""
-        return _digest(*_read_all(self._directory))
+        return self._look()[-1]
+
+    def _look(self) -> tuple[dict[str, _File], list[Problem], Problem | None, str]:
+        """(files, what is wrong with the directory, and with the key of keyed digests, the digest of all that)."""
+        files, problems = _read_all(self._directory)
+        unkeyed = self._mac.problem() if not problems else None
+        return files, problems, unkeyed, _digest(files, [*problems, *([unkeyed] if unkeyed else [])])
 
     def snapshot(self) -> Keys:
         """The keys of now. Raises nothing: what cannot be used is among the problems."""
         with self._lock:
-            files, problems = _read_all(self._directory)
-            digest = _digest(files, problems)
+            files, problems, unkeyed, digest = self._look()
             if self._last is None or self._last.digest != digest:
-                self._last = self._keys(files, problems, digest)
+                pairs = self._pairs(files, problems)
+                self._last = Keys(pairs, tuple(problems), unkeyed, digest, self._directory, self._mac)
             return self._last
 
-    def _keys(self, files: Mapping[str, _File], problems: list[Problem], digest: str) -> Keys:
+    def _pairs(self, files: Mapping[str, _File], problems: list[Problem]) -> tuple[Keypair, ...]:
+        """The usable pairs, newest first; what is wrong with others is added to `problems`."""
         pairs, parsed = [], {}
         for name in sorted({file.rpartition(".")[0] for file in files}):
             key, certificate = files.get(f"{name}.key"), files.get(f"{name}.crt")
@@ -170,8 +178,7 @@ class Keyring:
             else:
                 pairs.append(found)
         self._parsed = parsed
-        pairs.sort(key=lambda pair: (pair.valid_from, pair.name), reverse=True)
-        return Keys(tuple(pairs), tuple(problems), digest, self._directory, self._mac)
+        return tuple(sorted(pairs, key=lambda pair: (pair.valid_from, pair.name), reverse=True))
 
 
 def load_pair(name: str, key: bytes, certificate: bytes) -> Keypair:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import shlex
 import threading
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,14 @@ class MacKey:
             key = self._key
         return f"{self._name}:{hmac.new(key.reveal(), b'data:' + data, hashlib.sha256).hexdigest()}"
 
+    def problem(self) -> Problem | None:
+        """What is wrong with the key that is there; None also while there is none."""
+        try:
+            self._read()
+        except EnvironmentFault as fault:
+            return fault.problems[0]
+        return None
+
     def _read(self) -> bytes | None:
         try:
             with self._path.open("rb") as file:
@@ -46,7 +55,8 @@ class MacKey:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _fault(self._path, f"cannot be read: {error.strerror}", "let the user of gitopsd read it") from None
+            remedy = f"chown {os.geteuid()} {shlex.quote(str(self._path))}"
+            raise _fault(self._path, f"cannot be read: {error.strerror}", remedy) from None
         if problem is not None:
             raise EnvironmentFault(problem)
         if len(data) != _SIZE:

@@ -7,11 +7,12 @@ from typing import Final
 
 import orjson
 
+from gitopsd.model.errors import Problem
 from gitopsd.model.ports import BlobCache, OpenedItems
 from gitopsd.model.units import Sealed
 from gitopsd.sealed.document import SealedSecret
 from gitopsd.sealing.keyring import Keyring
-from gitopsd.sealing.opening import open_items
+from gitopsd.sealing.opening import NoKeyOpens, open_items
 
 _PREFIX: Final = "opened-by:1:"
 
@@ -27,7 +28,11 @@ class KeyVault:
     def open(self, sealed: Sealed) -> OpenedItems:
         if not isinstance(sealed, SealedSecret):
             raise TypeError(f"a {type(sealed).__name__} is not read by gitopsd.sealed")
-        found = open_items(sealed, self.keyring.snapshot().opening)
+        keys = self.keyring.snapshot()
+        try:
+            found = open_items(sealed, keys.opening)
+        except NoKeyOpens as fault:  # the key may be here, and only not be guarded well enough
+            raise NoKeyOpens(*keys.problems, *fault.problems) from None
         names = sorted(set(found.fingerprints.values()))
         self._cache.put({f"{_PREFIX}{sealed.digest}": orjson.dumps(names)})
         return OpenedItems(found.items, found.fingerprints)
@@ -37,6 +42,9 @@ class KeyVault:
 
     def fingerprints(self) -> frozenset[str]:
         return frozenset(pair.fingerprint for pair in self.keyring.snapshot().pairs)
+
+    def unusable(self) -> tuple[Problem, ...]:
+        return self.keyring.snapshot().problems
 
     def opened_by(self, sealed: Sealed) -> frozenset[str]:
         key = f"{_PREFIX}{sealed.digest}"

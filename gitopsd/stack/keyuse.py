@@ -10,6 +10,9 @@ from gitopsd.model.ids import UnitId
 from gitopsd.model.ports import Vault
 from gitopsd.model.units import Desired, Sealed
 
+UNUSABLE_SHOWN = 3
+"""Keys that cannot be used of which it is said why, wherever one is missed."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
@@ -22,7 +25,7 @@ class KeyUse:
 
 def key_use(vault: Vault, desired: Desired) -> KeyUse:
     """As far as it is remembered which key opened what: no key is touched for it."""
-    here = vault.fingerprints()
+    here, unusable = vault.fingerprints(), "; ".join(map(str, vault.unusable()[:UNUSABLE_SHOWN]))
     counts: Counter[str] = Counter()
     locked: dict[UnitId, str] = {}
     for unit, sealed in _sealed(desired):
@@ -30,8 +33,9 @@ def key_use(vault: Vault, desired: Desired) -> KeyUse:
         counts.update(names)
         missing = sorted(names - here)
         if missing:
+            why = f"not among the usable keys ({unusable})" if unusable else "gone"
             locked[unit] = (
-                f"the key {missing[0]} that opened {sealed.name} is gone: it stays as it is, and can be neither "
+                f"the key {missing[0]} that opened {sealed.name} is {why}: it stays as it is, and can be neither "
                 "changed back nor healed until the key is in the key directory again"
             )
     return KeyUse(dict(counts), locked)

@@ -41,7 +41,8 @@ class TerraformSettings:
     `env_files` are for credentials: they reach the program alone, and are left out of every text. `timeout` bounds a
     plan and an apply, `init_timeout` the preparations, `lock_timeout` the wait for the lock of a state, `patience` how
     long the program may take to stop once it was interrupted. `runtime_dir` holds saved plans, which have sensitive
-    values in them: best on a tmpfs. `digest_key` keys the digests of sensitive outputs. `scratch` is for who plans
+    values in them: best on a tmpfs. `digest_key` keys the digests of sensitive outputs, and is asked when
+    there is one. `scratch` is for who plans
     beside the daemon: a directory for the code, where nothing of the daemon's is touched. `sealing_key` is asked each
     time a copy of a state is made; None where there is no keypair at all. It raises EnvironmentFault for keypairs that
     cannot be used: that is no reason to write in the clear.
@@ -49,7 +50,7 @@ class TerraformSettings:
 
     state_dir: Path
     runtime_dir: Path
-    digest_key: bytes = field(repr=False)
+    digest_key: Callable[[], bytes] = field(repr=False)
     binary: str = "terraform"
     backend: Literal["kubernetes", "local"] = "kubernetes"
     cluster: KubeBackend | None = None

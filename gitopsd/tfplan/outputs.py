@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,19 +21,17 @@ its input to an unmarked output), and an output made of that is as secret as the
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """Makes digests of outputs. `key` is the host's: a digest of a sensitive value is of no use to whoever lacks it."""
+    """Makes digests of outputs. `key` is the host's: a digest of a sensitive value is of no use to whoever lacks it. It
+    is asked for where there is a sensitive output, and raises EnvironmentFault where it cannot be used."""
 
-    key: bytes
-
-    def __repr__(self) -> str:
-        return "Seal(***)"
+    key: Callable[[], bytes]
 
     def output(self, value: Any, sensitive: bool, *, keep: bool) -> Output:
         """`keep`: carry a sensitive value along, wrapped; else it is dropped."""
         text = canonical(value).encode()
         if not sensitive:
             return Output(hashlib.sha256(text).hexdigest(), value)
-        digest = hmac.new(self.key, text, hashlib.sha256).hexdigest()
+        digest = hmac.new(self.key(), text, hashlib.sha256).hexdigest()
         return Output(digest, Sensitive(value) if keep else None, sensitive=True)
 
 
@@ -45,12 +43,14 @@ def planned_outputs(document: Mapping[str, Any], seal: Seal, scrubber: Scrubber)
     found: dict[str, Output | None] = {}
     for name in sorted(planned.keys() | changes.keys()):
         change, output = changes.get(name) or {}, planned.get(name) or {}
+        sensitive = bool(output.get("sensitive")) or marked(change.get("after_sensitive"))
         if marked(change.get("after_unknown")):
+            if sensitive:
+                seal.key()  # a key that cannot be used has to stop the run here, and not after the apply
             found[name] = None
             continue
         value = output.get("value", change.get("after"))
         if value is not None and change.get("actions") != ["delete"]:
-            sensitive = bool(output.get("sensitive")) or marked(change.get("after_sensitive"))
             found[name] = seal.output(value, sensitive or scrubber.hides(value, _TELLING), keep=False)
     return found
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import structlog
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
+
+from gitopsd.model.errors import Problem
 
 log = structlog.get_logger("gitopsd.triggers")
 
@@ -21,10 +23,19 @@ CALM = 0.2
 
 
 class KeyDirectory:
-    """Calls `changed` when the `digest` of the keys is another than before. `look` may also be called by a timer."""
+    """Calls `changed` when the `digest` of the keys is another than before. `look` may also be called by a timer. Which
+    keys are there and cannot be used (`unusable`), the log says at the start and after each change."""
 
-    def __init__(self, directory: Path, digest: Callable[[], str], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        digest: Callable[[], str],
+        changed: Callable[[], None],
+        *,
+        unusable: Callable[[], Iterable[Problem]] = tuple,
+    ) -> None:
         self._directory, self._digest, self._changed = directory, digest, changed
+        self._unusable = unusable
         self._lock = threading.Lock()
         self._known = digest()
         self._observer: BaseObserver | None = None
@@ -33,6 +44,8 @@ class KeyDirectory:
 
     def start(self) -> None:
         """Watch from now on, as far as the system can."""
+        if self._directory.exists():  # else nobody has begun to seal anything
+            self._say_unusable()
         self._watch()
 
     def stop(self) -> None:
@@ -54,7 +67,12 @@ class KeyDirectory:
         self._watch()
         if not same:
             log.info("the sealing keys have changed", directory=str(self._directory))
+            self._say_unusable()
             self._changed()
+
+    def _say_unusable(self) -> None:
+        for problem in self._unusable():
+            log.warning("a sealing key is not used", why=str(problem))
 
     def _watch(self) -> None:
         """The directory, or while there is none the nearest one above it: it may come."""

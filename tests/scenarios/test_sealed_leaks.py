@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gitopsd.model.codec import to_plain
+from gitopsd.model.errors import Problem
 from gitopsd.model.live import Accepted, Rejection, RejectionKind
 from gitopsd.model.ports import OpenedItems
 from gitopsd.model.sensitive import Sensitive
@@ -65,6 +66,9 @@ class Open:
 
     def fingerprints(self) -> frozenset[str]:
         return frozenset({"SHA256:key"})
+
+    def unusable(self) -> tuple[Problem, ...]:
+        return ()
 
     def opened_by(self, _secret: Sealed) -> frozenset[str]:
         return self.fingerprints()

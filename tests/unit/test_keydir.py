@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
+from gitopsd.model.errors import Problem
 from gitopsd.sealing.keyring import Keyring
 from gitopsd.triggers.keydir import KeyDirectory
 from tests.support.seals import bring_key, take_key
@@ -52,6 +54,39 @@ def watch(told: Told) -> Iterator[Callable[[Path], KeyDirectory]]:
 
 
 Watch = Callable[[Path], KeyDirectory]
+
+
+def test_a_key_that_cannot_be_used_is_in_the_log_with_what_mends_it_at_the_start_and_after_a_change(
+    tmp_path: Path, told: Told
+) -> None:
+    bring_key(tmp_path)
+    (tmp_path / "key0.key").chmod(0o644)
+    ring = Keyring(tmp_path)
+
+    def unusable() -> tuple[Problem, ...]:
+        return ring.snapshot().problems
+
+    with structlog.testing.capture_logs() as logged:
+        made = KeyDirectory(tmp_path, ring.digest, told, unusable=unusable)
+        made.start()
+        made.stop()
+        bring_key(tmp_path, 1)
+        made.look()
+        (tmp_path / "key0.key").chmod(0o600)
+        made.look()
+        made.stop()
+    said = [entry["why"] for entry in logged if entry["event"] == "a sealing key is not used"]
+    assert len(said) == 2
+    assert all(f"chmod 600 {tmp_path / 'key0.key'}" in why for why in said)
+
+
+def test_a_host_without_a_key_directory_has_nothing_said_of_it(tmp_path: Path, told: Told) -> None:
+    ring = Keyring(tmp_path / "none")
+    with structlog.testing.capture_logs() as logged:
+        made = KeyDirectory(tmp_path / "none", ring.digest, told, unusable=lambda: ring.snapshot().problems)
+        made.start()
+        made.stop()
+    assert logged == []
 
 
 def test_a_key_that_comes_and_one_that_goes_are_noticed(tmp_path: Path, told: Told, watch: Watch) -> None:

@@ -139,6 +139,22 @@ def test_a_bad_key_is_an_exit_code_and_a_command(desk: Desk) -> None:
         assert "chmod 600" in answer.err
 
 
+@pytest.mark.parametrize(("content", "mode", "said"), [(b"short", 0o600, "32 bytes"), (bytes(32), 0o644, "chmod 600")])
+def test_a_bad_digest_key_is_listed(desk: Desk, content: bytes, mode: int, said: str) -> None:
+    file = desk.keys / "digest.key"
+    file.write_bytes(content)
+    file.chmod(mode)
+    answer = desk.with_keys("keys", "list")
+    assert (answer.code, "seals" in answer.out) == (1, True)
+    assert f"gitopsd: {file}: " in answer.err
+    assert said in answer.err
+    listed = desk.with_keys("keys", "list", "--json")
+    assert (listed.code, len(json.loads(listed.out)["problems"])) == (1, 1)
+    file.write_bytes(bytes(32))
+    file.chmod(0o600)
+    assert desk.with_keys("keys", "list").code == 0
+
+
 def test_the_key_directory_is_the_configurations(desk: Desk) -> None:
     config = desk.directory / "config.yaml"
     said: dict[str, Any] = {

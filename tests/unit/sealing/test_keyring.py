@@ -318,6 +318,24 @@ def test_a_bad_digest_key_is_never_replaced(keys: Path, content: bytes, mode: in
     assert file.read_bytes() == content
 
 
+@pytest.mark.parametrize(("content", "mode", "said"), [(b"short", 0o600, "32 bytes"), (bytes(32), 0o644, "chmod 600")])
+def test_a_bad_digest_key_is_a_problem_of_the_directory_that_ends_when_it_is_mended(
+    keys: Path, content: bytes, mode: int, said: str
+) -> None:
+    file, ring = keys / "digest.key", Keyring(keys)
+    assert ring.snapshot().mac_problem is None, "it is made when it is first needed"
+    before = ring.digest()
+    file.write_bytes(content)
+    file.chmod(mode)
+    assert said in str(ring.snapshot().mac_problem)
+    assert (ring.snapshot().problems, len(ring.snapshot().pairs)) == ((), 3)
+    assert ring.digest() != before, "who waits for it is woken when it changes"
+    file.write_bytes(bytes(32))
+    file.chmod(0o600)
+    assert ring.snapshot().mac_problem is None
+    assert ring.digest() == before
+
+
 def test_no_representation_shows_a_private_key(keys: Path) -> None:
     found = Keyring(keys).snapshot()
     found.mac(b"x")

@@ -64,7 +64,7 @@ class Bench:
         base = TerraformSettings(
             state_dir=self.directory / "state",
             runtime_dir=self.directory / "run",
-            digest_key=b"k" * 32,
+            digest_key=lambda: b"k" * 32,
             backend="local",
             lock_timeout=1.0,
             patience=20.0,

@@ -8,7 +8,7 @@ from gitopsd.model.ids import UnitId
 from gitopsd.model.modules import ModulePlan, StateId
 from gitopsd.tfplan import Scrubber, Seal, read_plan
 
-SEAL = Seal(b"k" * 32)
+SEAL = Seal(lambda: b"k" * 32)
 
 
 def entry(address: str, actions: list[str], **change: Any) -> dict[str, Any]:
