@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -33,6 +33,10 @@ class Problem:
         return f"{head} ({self.remedy})" if self.remedy else head
 
 
+SHOWN = 10
+"""Problems that the text of an error names: it stands in a hold, in the log and in the audit log."""
+
+
 class GitopsdError(Exception):
     """Base of all failures that the program expects; carries every problem found, not the first alone."""
 
@@ -40,7 +44,17 @@ class GitopsdError(Exception):
 
     def __init__(self, *problems: Problem | str) -> None:
         self.problems: tuple[Problem, ...] = tuple(p if isinstance(p, Problem) else Problem(p) for p in problems)
-        super().__init__("; ".join(str(p) for p in self.problems))
+        super().__init__("; ".join(_in_short(self.problems)))
+
+
+def _in_short(problems: Sequence[Problem]) -> Iterator[str]:
+    """The first problems, what to do said once, and how many there are beside them."""
+    advised: set[str] = set()
+    for problem in problems[:SHOWN]:
+        yield str(replace(problem, remedy="") if problem.remedy in advised else problem)
+        advised.add(problem.remedy)
+    if len(problems) > SHOWN:
+        yield f"and {len(problems) - SHOWN} more: `gitopsd plan` shows them all"
 
 
 class CommitError(GitopsdError):
