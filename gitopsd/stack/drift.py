@@ -13,6 +13,7 @@ import structlog
 from gitopsd.execution.sweep import Survey, due, survey, suspicious
 from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson
 from gitopsd.model.ids import UnitId, clusters_of
+from gitopsd.model.live import Absence, Assessment, Health
 from gitopsd.model.memory import Baseline, HoldReason, StackState
 from gitopsd.model.ports import Cluster, Probe
 from gitopsd.model.run import RunKind, Verdict
@@ -222,10 +223,7 @@ class Drift:
         self.tracked.account_for(
             scope - planned_for - untold, wanted
         )  # finished Jobs, too, of which no plan says anything
-        locked: dict[UnitId, UnitDrift | str] = {
-            unit: f"cannot be compared or healed: {why}" for unit, why in planned.locked.items()
-        }
-        locked |= waiting_for_people
+        locked = {**self._locked(planned.locked), **waiting_for_people}
         changing = {c.unit for c in planned.plan.applies()}
         self.vigil.clean(set(planned.plan.equal) - changing)
         self.vigil.mended(changing)
@@ -240,12 +238,26 @@ class Drift:
         if ended.run.verdict is Verdict.GOOD:
             self._contests.note(planned.plan.applies(), ledger.clock.monotonic())
             self._tell(scope, locked)
+            self.facts.back(changing)
         elif ended.run.verdict is Verdict.FAILED:
             self.vigil.defer(changing, HEAL_AGAIN)
             return RETRY
         else:  # ended early: whatever it has not come to is as it was
             self.suspects |= changing
         return self.after(ended)
+
+    def _locked(self, found: Mapping[UnitId, str]) -> dict[UnitId, UnitDrift | str]:
+        """Suspects whose values no key opens: nobody can compare them, but whether they are there shows."""
+        told: dict[UnitId, UnitDrift | str] = {}
+        for unit, why in found.items():
+            there = unit.is_terraform or self.verdicts.pipeline.cluster(unit.cluster).get(unit) is not Absence.GONE
+            words = "cannot be compared or healed" if there else "is gone, and cannot be made again"
+            text = told[unit] = f"{words}: {why}"
+            if there:
+                self.facts.back([unit])
+            else:
+                self.facts.see({unit: Assessment(Health.MISSING, "gone", text)})
+        return told
 
     def _tell(self, scope: Collection[UnitId], found: Mapping[UnitId, UnitDrift | str]) -> None:
         """What has become of the units in `scope`; nobody has looked at the others."""

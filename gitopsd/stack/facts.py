@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from threading import Lock
 
@@ -58,6 +58,14 @@ class Facts:
                     found.reason,
                 )
                 self._health[unit] = UnitHealth(found, old.since if old is not None and same else now)
+
+    def back(self, units: Iterable[UnitId]) -> None:
+        """These are there again, if they were missing."""
+        with self._lock:
+            for unit in units:
+                known = self._health.get(unit)
+                if known is not None and known.assessment.health is Health.MISSING:
+                    del self._health[unit]
 
     def drift(self, found: Mapping[UnitId, UnitDrift | str], *, kept: Collection[UnitId] = ()) -> None:
         """Replace what is known to have drifted; a unit that stays in it keeps its time. Nobody looked at what is

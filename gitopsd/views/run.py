@@ -28,7 +28,7 @@ def run_document(run: RunRecord) -> dict[str, Any]:
         "outcomes": _outcomes(run),
         "observations": [to_plain(seen) for seen in run.observations],
         "suspects": list(run.suspects),
-        "leftovers": [to_plain(item) for item in run.leftovers],
+        "leftovers": [{"unit": str(left.unit), "reason": left.reason} for left in run.leftovers],
     }
 
 

@@ -368,3 +368,17 @@ def test_what_is_sealed_for_a_key_that_is_here_is_no_longer_told_to_be_lost(keye
     keyed.deliver(files(sealed("db", {"password": "b"}, key=1)))
     shown = stack_status(keyed.worker.facts.snapshot())
     assert (shown["attention"], shown["sealingKeys"]) == ([], {fingerprint_of(1): 1})
+
+
+def test_a_secret_that_is_gone_and_whose_key_is_gone_is_told_to_be_missing(keyed: World) -> None:
+    keyed.deliver(files(sealed("db", {"password": "a"})))
+    take_key(keyed.key_dir)
+    keyed.cluster.drop(UnitId.parse(DB))
+    keyed.settle(sweep=True)
+    (entry,) = stack_status(keyed.worker.facts.snapshot())["attention"]
+    assert (entry["unit"], entry["health"]) == (DB, "missing")
+    assert "is gone" in entry["message"]
+    bring_key(keyed.key_dir)
+    keyed.settle(sweep=True)
+    assert value(keyed) == "a"
+    assert stack_status(keyed.worker.facts.snapshot())["attention"] == []
