@@ -81,8 +81,9 @@ def _spares_ours(last: Imprint, now: Imprint, changed: set[str], *, exact: bool)
     if parts == {STATUS}:
         # No status write raises a generation: one that moved tells of another write, which was not seen alone.
         return now.generation == last.generation
-    # Of ours /scale can reach the replicas alone, and those we own no longer: else our entry would have changed.
-    return SCALE in parts and parts <= SUBRESOURCES
+    # Of ours /scale can reach the replicas alone, and those we own no longer: else our entry would have changed. It
+    # raises the generation by one: more, or none at all, tells that something else came with it or that nobody counts.
+    return SCALE in parts and parts <= SUBRESOURCES and now.generation == last.generation + 1
 
 
 def _may_have_another_status(changed: set[str], *, built_in: bool) -> bool:

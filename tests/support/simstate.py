@@ -34,6 +34,9 @@ _SERVED = {
 _COUNTED = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "Job", "CustomResourceDefinition"})
 """Kinds with a generation; custom resources have one, too."""
 
+_FROZEN = frozenset({"PriorityClass", "Flunder"})
+"""Kinds whose generation stays what it was, whatever is written; the second is one of an aggregated API."""
+
 _TOP = frozenset({"apiVersion", "kind", "metadata", "spec", "status", "data", "binaryData", "stringData", "immutable",
                   "type", "automountServiceAccountToken"})  # fmt: skip
 
@@ -192,7 +195,7 @@ def _plain(body: Mapping[str, Any], without: tuple[str, ...]) -> Body:
 
 
 def _generation(live: Body | None, body: Body) -> int:
-    if live is None:
+    if live is None or body["kind"] in _FROZEN:
         return 1
     wish = [{k: v for k, v in b.items() if k not in {"metadata", "status"}} for b in (live, body)]
     return int(live["metadata"]["generation"]) + (wish[0] != wish[1])

@@ -76,6 +76,9 @@ WITHOUT_IMAGE = without(OURS, [parse_path("spec.template.containers[app].image")
         pytest.param([ours(WITHOUT_IMAGE), CONTROLLER, CLICK], {"own"}, id="a field was taken"),
         pytest.param([CONTROLLER, CLICK], {"own", "marks"}, id="our entry is gone"),
         pytest.param([ours(), CONTROLLER, {**CLICK, "time": "t2"}], {"others"}, id="others, the same a second later"),
+        pytest.param(
+            [ours(), CONTROLLER, entry("kubectl", {"f:data": {}})], {"others"}, id="others, more within the second"
+        ),
         pytest.param([ours(), CONTROLLER], {"others"}, id="an entry of others is gone"),
         pytest.param([CLICK, ours(), CONTROLLER], set(), id="the same in another order"),
         pytest.param(
@@ -129,6 +132,21 @@ def test_a_field_that_is_left_to_others_may_be_taken(path: str, lost: tuple[str,
     assert left != OURS
     assert (before.own, before.marks) == (after.own, after.marks)
     assert imprint_of(live(ours(left), *others)).own != BASE.own, "not left to others"
+
+
+@pytest.mark.parametrize(
+    ("path", "lost"),
+    [
+        ("spec.replicas", ("f:spec", "f:template", "f:containers", APP, "f:image")),
+        ("spec.template.containers[app].image", ("f:spec", "f:template", "f:containers", APP, "f:ports")),
+        ("spec.template.containers[side].image", ("f:spec", "f:template", "f:containers", APP, "f:image")),
+        ("spec.template.containers[app].ports[81].name", ("f:spec", "f:template", "f:containers", APP, "f:ports")),
+        ("metadata.annotations.hash", ("f:metadata", "f:annotations", "f:note")),
+    ],
+)
+def test_what_stands_beside_a_field_that_is_left_to_others_is_ours(path: str, lost: tuple[str, ...]) -> None:
+    before, after = (imprint_of(live(ours(fields)), (path,)) for fields in (OURS, _drop(OURS, lost)))
+    assert before.own != after.own
 
 
 def test_an_annotation_that_is_left_to_others_may_have_any_value() -> None:
