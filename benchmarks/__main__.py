@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import drift, figures, sealed, start, terraform
+from benchmarks import drift, figures, kustomize, sealed, start, terraform
 from benchmarks.report import table
 from sandbox import Cluster
 
@@ -62,6 +62,8 @@ def measure(sizes: list[int], *, quick: bool, modules: bool, secrets: bool) -> d
                 }
                 if count == min(sizes, key=lambda size: abs(size - LARGE)):
                     found["drift"] = drift.measure(cluster, stage, quick=quick)
+            if sizes:
+                found["kustomize"] = kustomize.measure(root / "kustomized", cluster, quick=quick)
             if modules:
                 found["terraform"] = terraform.measure(root / "terraform", cluster, quick=quick)
             if secrets:

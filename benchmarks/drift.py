@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -9,6 +10,7 @@ from statistics import quantiles
 from typing import Any
 
 import urllib3
+from urllib3.exceptions import HTTPError
 
 from benchmarks.bare import BareClient
 from benchmarks.figures import milliseconds, tally
@@ -53,6 +55,10 @@ class BareHealer(threading.Thread):
         self._stream = pool.request("GET", url, headers=headers, preload_content=False, retries=False, timeout=600)
 
     def run(self) -> None:
+        with contextlib.suppress(HTTPError):  # the cluster has come to its end
+            self._heal()
+
+    def _heal(self) -> None:
         rest = b""
         for chunk in self._stream.stream(65536):
             *lines, rest = (rest + chunk).split(b"\n")

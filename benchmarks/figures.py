@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -66,8 +67,19 @@ def cold(root: Path, cluster: Cluster, count: int, repeats: int) -> tuple[dict[s
             live.append(seconds(writes[-1]["stageTimestamp"]) - began)
             good.append(seconds(ended["lastRun"]["finished"]) - began)
             requests.append(tally(events))
-    figures = {"wall": beside(floor, live=live, good=good), "cpu": beside(floor_cpu, daemon=cpu)}
+    figures: dict[str, Any] = {"wall": beside(floor, live=live, good=good), "cpu": beside(floor_cpu, daemon=cpu)}
+    figures["kubectlMs"] = _by_kubectl(root, cluster, count)
     return {**figures, "requests": requests[-1], "floorRequests": {"writes": count}}, stage
+
+
+def _by_kubectl(root: Path, cluster: Cluster, count: int) -> float:
+    """Milliseconds of kubectl for the same objects in another namespace."""
+    namespace, file = f"kubectl-{count}", root / f"kubectl-{count}.json"
+    cluster.kubectl("create", "namespace", namespace)
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": maps(count)}))
+    began = time.perf_counter()
+    cluster.kubectl("apply", "--server-side", "--validate=ignore", "-n", namespace, "-f", str(file))
+    return round((time.perf_counter() - began) * 1000, 1)
 
 
 # ---------------------------------------------------------------- push

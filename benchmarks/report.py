@@ -26,6 +26,11 @@ def table(found: dict[str, Any]) -> str:
     if "drift" in found:
         lines += ["", f"**Drift, {found['drift']['tracked']} objects**", "", *_HEAD]
         lines += [f"| {' | '.join(row)} |" for row in _drift(found["drift"])]
+    if "kustomize" in found:
+        figures = found["kustomize"]
+        lines += ["", f"**Kustomize, an overlay of {figures['objects']} objects**", "", *_HEAD]
+        lines += [f"| {' | '.join(row)} |" for row in _times("push of one patch to live", figures, "live")]
+        lines += [f"| {' | '.join(row)} |" for row in _times("push of one patch, CPU", figures, "cpu")]
     if "terraform" in found:
         figures = found["terraform"]
         lines += ["", f"**{figures['program']}, {figures['resources']} resources**", "", *_HEAD]
@@ -60,6 +65,9 @@ def _rows(figures: dict[str, Any]) -> Iterator[Row]:
         yield from _times(f"{what} to live", figure["wall"], "live")
         yield from _times(f"{what} to good", figure["wall"], "good")
         yield from _times(f"{what}, CPU", figure["cpu"], "daemon")
+    if "kubectlMs" in figures["cold"]:
+        kubectl = figures["cold"]["kubectlMs"]
+        yield ("the same by `kubectl apply --server-side --validate=ignore`", f"{kubectl:g} ms", "", "")
     requests = figures["requests"]
     yield ("requests of a push", _counts(requests["push"]), "writes 1", "")
     idle = requests["pollsWithoutNews"]
