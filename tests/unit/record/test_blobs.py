@@ -8,12 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gitopsd.model.imprint import Imprint
 from gitopsd.model.memory import Baseline, Dirty, Intent, Memory
 from gitopsd.model.plan import Plan
 from gitopsd.model.run import Observation, Outcome, RunRecord
 from gitopsd.record.blobs import COMPRESS_FROM, DamagedValue, pack, printable, unpack, unpack_plain
 from gitopsd.record.rows import baseline_of, baseline_row, run_of, run_row
-from tests.unit.record.samples import json_values, run, values_of
+from tests.unit.record.samples import baseline, json_values, run, values_of
 
 relaxed = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -32,6 +33,33 @@ def test_every_stored_type_survives_packing(kind: type[Any]) -> None:
 @given(values_of(Baseline))
 def test_a_baseline_survives_its_row(value: Baseline) -> None:
     assert baseline_of(baseline_row(value)) == value
+
+
+def test_thousands_of_baselines_share_the_texts_that_they_have_in_common() -> None:
+    """A process that tracks ten thousand objects has these texts in memory for each of them, or once."""
+    who = "kube-controller-manager Update apps/v1 status"
+    row = baseline_row(baseline(imprint=Imprint("uid-1", 7, others=((who, "00"),))))
+    one, other = baseline_of(row), baseline_of(tuple(_anew(value) for value in row))
+    assert one == other
+    assert one.imprint is not None
+    assert other.imprint is not None
+    assert one.imprint.others[0][0] is other.imprint.others[0][0]
+    assert one.imprint.uid is one.uid, "an object's uid is in its baseline, too"
+    assert (one.component, one.api_version) == ("web", "apps/v1")
+    assert one.component is other.component
+    assert one.api_version is other.api_version
+
+
+def _anew(value: Any) -> Any:
+    """As SQLite gives it: a text of its own for every row."""
+    return value.encode().decode() if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("blob", [b"7", b"[]", b'["u", 1]', b'["u", 1, 0, "", "", false, "who"]', b"{}", b"xnothing"])
+def test_a_damaged_imprint_is_said_to_be_one(blob: bytes) -> None:
+    row = baseline_row(baseline())
+    with pytest.raises(DamagedValue):
+        baseline_of((*row[:-1], blob))
 
 
 @relaxed

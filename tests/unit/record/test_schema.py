@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from gitopsd.model.errors import EnvironmentFault
+from gitopsd.model.imprint import Imprint
 from gitopsd.record import open_record
+from gitopsd.record.blobs import pack
 from gitopsd.record.database import open_for_writing
 from gitopsd.record.reader import open_reader
 from gitopsd.record.schema import STEPS, check_version, migrate
-from tests.unit.record.samples import FakeClock, memory
+from tests.unit.record.samples import CONFIG, NOW, WEB, FakeClock, baseline, memory
 
 NEXT = ("ALTER TABLE memory ADD COLUMN note TEXT NOT NULL DEFAULT 'old'",)
 BROKEN = ("CREATE TABLE half_way (x)", "this is no SQL")
@@ -43,6 +45,28 @@ def test_a_later_step_keeps_what_is_there(tmp_path: Path) -> None:
     assert check_version(db, path, (*STEPS, NEXT)) == len(STEPS) + 1
     migrate(db, path, (*STEPS, NEXT))  # again: nothing left to do
     db.close()
+
+
+def test_what_was_written_before_there_were_imprints_is_known_but_for_them(tmp_path: Path) -> None:
+    """Drift of it is looked at once, and every later version of it has its imprint."""
+    path = tmp_path / "state" / "state.db"
+    path.parent.mkdir(mode=0o700)
+    path.touch(mode=0o600)
+    old = {"uid": "uid-1", "annotations": {"gitopsd.io/prune": "disabled"}, "managedFields": [{"manager": "gitopsd"}]}
+    db = open_for_writing(path)
+    migrate(db, path, STEPS[:2])
+    for unit in (WEB, CONFIG):
+        row = ("website", str(unit), "web", 10, 0, "wish", "uid-1", "7", "apps/v1", NOW, 1, pack(old))
+        db.execute("INSERT INTO baselines VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    db.close()
+    was = {unit: baseline(unit, metadata=old) for unit in (WEB, CONFIG)}
+    mark = Imprint("uid-1", 8, 1, "0123456789abcdef", "fedcba9876543210", (("kubectl Update v1 ", "00"),))
+    with open_record(path.parent, FakeClock()) as record:
+        assert record.baselines("website") == was, "values, order of columns, and no imprint"
+        record.rebase("website", [baseline(WEB, imprint=mark)])
+        assert record.baselines("website") == {**was, WEB: baseline(WEB, imprint=mark)}
+    with open_record(path.parent, FakeClock()) as record:
+        assert record.baselines("website") == {**was, WEB: baseline(WEB, imprint=mark)}, "after a restart"
 
 
 def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
