@@ -23,7 +23,7 @@ class Contests:
     def note(self, changes: Iterable[Change], now: float) -> None:
         """These were mended just now of what their managers had written."""
         for change in changes:
-            if change.overrides:
+            if not change.unit.is_terraform:
                 self._known[change.unit] = repaired(self._known.get(change.unit), change.overrides, now)
 
     def words(self, unit: UnitId) -> str:
@@ -31,7 +31,7 @@ class Contests:
         known = self._known.get(unit)
         if known is None or not known.contested:
             return ""
-        who = ", ".join(known.managers)
+        who = ", ".join(known.managers) or "somebody (who removes leaves no name)"
         return (
             f"{who} has written it again after each of {known.repairs} repairs; let one of the two go, or leave the "
             "field to it with gitopsd.io/ignore"

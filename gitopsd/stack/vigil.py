@@ -234,7 +234,9 @@ class Vigil:
             self._ailing.setdefault(unit, max(now + SOON, last + HEALTH_PAUSE))
         if found.verdict is Verdict.CHECK:
             self._suspect(unit, now)
-        elif found.verdict is not Verdict.FREE:
+        elif found.verdict is Verdict.UNEXPLAINED:
+            self._suspect(unit, now + SOON)
+        elif found.verdict is Verdict.EXPLAINED:
             calm = self._calm.get(unit)
             if calm is None or calm.managers != found.managers:
                 calm = self._calm[unit] = Calm(found.managers)
