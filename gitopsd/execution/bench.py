@@ -48,7 +48,8 @@ class Bench:
     `undecided` components of which not even the outputs' names are known yet; what else is missing does not exist.
     `recorded` are those that the inventory knows, whatever is planned: what goes is destroyed with the values that it
     was made with. `code` says where a component's outputs can be read when their values are sensitive: its module and
-    commit. `used` are the fingerprints of the sealing keys that opened something for a unit.
+    commit. `used` are the fingerprints of the sealing keys that opened something for a unit. `locked` are modules that
+    a run leaves as they are, for no key opens their variables.
     """
 
     terraform: Terraform
@@ -62,6 +63,7 @@ class Bench:
     code: dict[str, tuple[TerraformUnit, str]] = field(default_factory=dict)
     jobs: dict[UnitId, ModuleJob] = field(default_factory=dict)
     used: dict[UnitId, tuple[str, ...]] = field(default_factory=dict)
+    locked: dict[UnitId, EnvironmentFault] = field(default_factory=dict)
 
     # ------------------------------------------------------------ outputs
 
@@ -145,6 +147,16 @@ class Bench:
         found = self.vault.open(sealed)
         self.used[unit] = tuple(sorted({*self.used.get(unit, ()), *found.fingerprints.values()}))
         return found.items
+
+    def lock(self, unit: TerraformUnit) -> bool:
+        """Whether no key opens the variables of a module now: then it is among the `locked`."""
+        try:
+            self._sealed_variables(unit)
+        except EnvironmentFault as fault:
+            self.locked[unit.id] = fault
+        except CommitError:  # told where they are used
+            return False
+        return unit.id in self.locked
 
     def opened(
         self, units: Sequence[KubernetesUnit]

@@ -35,13 +35,15 @@ PARALLEL = 3
 @dataclass(frozen=True, slots=True)
 class ModuleScope:
     """Which modules are looked at: all, or (a heal) only those in `only`. `not_run` is why Terraform is
-    not started: every candidate is deferred then."""
+    not started: every candidate is deferred then. With `best_effort`, those whose variables no key opens are left out.
+    """
 
     commit: str
     baselines: Mapping[UnitId, Baseline]
     only: Collection[UnitId] | None = None
     drifted: Collection[UnitId] = ()
     not_run: str = ""
+    best_effort: bool = False
 
 
 def preflight_modules(bench: Bench, modules: Mapping[UnitId, TerraformUnit], scope: ModuleScope) -> list[ModuleFinding]:
@@ -55,6 +57,7 @@ def preflight_modules(bench: Bench, modules: Mapping[UnitId, TerraformUnit], sco
     with ThreadPoolExecutor(PARALLEL, "terraform-plan") as pool:
         for level in module_order(modules):
             wanted = [c for m in level if (c := _candidate(bench, m, scope)) is not None]
+            wanted = [c for c in wanted if not (scope.best_effort and bench.lock(c.unit))]
             planned = list(pool.map(lambda c: _planned(bench, c, scope), wanted))
             for each in planned:
                 if isinstance(each, GitopsdError):

@@ -69,15 +69,20 @@ def execute(session: Session, plan: Plan, dirty: Sequence[Dirty], excused: Mappi
     except _Failed as failed:
         return Ending(Verdict.FAILED, failed.reason, Cause.COMMIT, failed.unit)
     if executor.shortcomings:
-        unit, reason = executor.shortcomings[0]
-        ends = {left.unit for left in plan.leftovers if left.environment}
-        blameless = all(short in ends for short, _ in executor.shortcomings)
-        return Ending(Verdict.FAILED, reason, Cause.ENVIRONMENT if blameless else Cause.COMMIT, unit)
+        return _fallen_short(executor.shortcomings, plan)
     waiting = session.open_approvals
     if waiting:
         reason = f"everything else is back; waits for approval: {'; '.join(a.summary for a in waiting)}"
         return Ending(Verdict.HELD, reason, Cause.PERSON, waiting[0].units[0])
     return Ending(Verdict.GOOD)
+
+
+def _fallen_short(shortcomings: Sequence[tuple[UnitId | None, str]], plan: Plan) -> Ending:
+    """How a rollback ends that is not whole. Where nothing but keys is missing, no commit is at fault."""
+    lacking = {left.unit for left in plan.leftovers if left.environment}
+    faulty = [(unit, reason) for unit, reason in shortcomings if unit not in lacking]
+    unit, reason = (faulty or shortcomings)[0]
+    return Ending(Verdict.FAILED, reason, Cause.COMMIT if faulty else Cause.ENVIRONMENT, unit)
 
 
 class _Executor:
@@ -96,7 +101,9 @@ class _Executor:
         self.ungated = {unit: order for unit, order in self.touched.items() if unit not in changing}
         # What a rollback plan cannot take back to the good revision fails it, but only after the rest was done.
         self.shortcomings: list[tuple[UnitId | None, str]] = [
-            (left.unit, left.reason) for left in plan.leftovers if left.unit in session.units and not is_job(left.unit)
+            (left.unit, left.reason)
+            for left in plan.leftovers
+            if (left.unit in session.units and not is_job(left.unit)) or left.environment
         ]
 
     def run(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from gitopsd.kinds.options import ARGOCD_WAVE, PREFIX
 from gitopsd.model.errors import EnvironmentFault, Problem, raise_if
 from gitopsd.model.ids import UnitId
+from gitopsd.model.plan import Leftover
 from gitopsd.model.sensitive import Sensitive
 from gitopsd.model.spec import KubernetesComponent
 from gitopsd.model.units import Desired, Document, KubernetesUnit, Manifest, Sealed
@@ -68,6 +69,11 @@ def with_opened(
 def raise_locked(faults: Collection[EnvironmentFault]) -> None:
     """Raise all faults as one, each problem once. Does nothing without any."""
     raise_if(dict.fromkeys(problem for fault in faults for problem in fault.problems), EnvironmentFault)
+
+
+def left_locked(faults: Mapping[UnitId, EnvironmentFault]) -> tuple[Leftover, ...]:
+    """What a run that does not wait for keys leaves as it is."""
+    return tuple(Leftover(unit, str(fault), environment=True) for unit, fault in sorted(faults.items()))
 
 
 def _own_annotations(manifest: Manifest) -> dict[str, Any]:

@@ -117,8 +117,10 @@ def _whole(db: sqlite3.Connection, row: tuple[Any, ...]) -> RunRecord:
         outcomes=_details(db, Outcome, "SELECT body FROM outcomes WHERE run = ? ORDER BY n", of),
         observations=_details(db, Observation, "SELECT body FROM observations WHERE run = ? ORDER BY subject", of),
         leftovers=tuple(
-            Leftover(unit_of(unit), reason)
-            for unit, reason in db.execute("SELECT unit, reason FROM leftovers WHERE run = ? ORDER BY n", of)
+            Leftover(unit_of(unit), reason, bool(environment))
+            for unit, reason, environment in db.execute(
+                "SELECT unit, reason, environment FROM leftovers WHERE run = ? ORDER BY n", of
+            )
         ),
         suspects=tuple(s for (s,) in db.execute("SELECT suspect FROM suspects WHERE run = ? ORDER BY n", of)),
     )

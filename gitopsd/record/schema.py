@@ -70,6 +70,7 @@ STEPS: tuple[Step, ...] = (
              stack TEXT NOT NULL, digest TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (stack, digest))""",
     ),
     ("ALTER TABLE baselines ADD COLUMN imprint BLOB",),  # not known of what an older version wrote: looked at once
+    ("ALTER TABLE leftovers ADD COLUMN environment INTEGER NOT NULL DEFAULT 0",),
 )
 """Step N leads from version N to N + 1. A released step is never changed: a change of the tables is a new one."""
 

@@ -351,8 +351,8 @@ def _put_run(db: sqlite3.Connection, run: RunRecord) -> None:
 def _put_endings(db: sqlite3.Connection, of: int, run: RunRecord) -> None:
     db.execute("DELETE FROM leftovers WHERE run = ?", (of,))
     db.execute("DELETE FROM suspects WHERE run = ?", (of,))
-    leftovers = [(of, str(item.unit), printable(item.reason)) for item in run.leftovers]
-    db.executemany("INSERT INTO leftovers (run, unit, reason) VALUES (?, ?, ?)", leftovers)
+    leftovers = [(of, str(item.unit), printable(item.reason), item.environment) for item in run.leftovers]
+    db.executemany("INSERT INTO leftovers (run, unit, reason, environment) VALUES (?, ?, ?, ?)", leftovers)
     suspects = [(of, printable(suspect)) for suspect in run.suspects]
     db.executemany("INSERT INTO suspects (run, suspect) VALUES (?, ?)", suspects)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from gitopsd.model.errors import EnvironmentFault, Problem
@@ -23,9 +23,11 @@ class OpenedSecret:
     fingerprints: Mapping[str, str]
 
 
-def open_items(secret: SealedSecret, keys: Sequence[OpeningKey]) -> OpenedSecret:
+def open_items(
+    secret: SealedSecret, keys: Sequence[OpeningKey], before: Callable[[], Collection[str]] = tuple
+) -> OpenedSecret:
     """Open every item, with the first of the keys (newest first) that does it. Raises NoKeyOpens with every item that
-    none opens, its place, its scope and the fingerprints tried."""
+    none opens, its place, its scope and the fingerprints tried, and those of keys that opened the Secret `before`."""
     items: dict[str, Sensitive] = {}
     fingerprints: dict[str, str] = {}
     problems: list[Problem] = []
@@ -33,7 +35,7 @@ def open_items(secret: SealedSecret, keys: Sequence[OpeningKey]) -> OpenedSecret
         try:
             opened = unseal(keys, sealed, secret.label)
         except NotOpened:
-            problems.append(no_key_opens(secret, key, keys))
+            problems.append(no_key_opens(secret, key, keys, before()))
             continue
         items[key], fingerprints[key] = opened.plaintext, opened.fingerprint
     if problems:
@@ -41,14 +43,17 @@ def open_items(secret: SealedSecret, keys: Sequence[OpeningKey]) -> OpenedSecret
     return OpenedSecret(items, fingerprints)
 
 
-def no_key_opens(secret: SealedSecret, item: str, keys: Sequence[OpeningKey]) -> Problem:
-    """The words for an item that none of these keys opens."""
+def no_key_opens(secret: SealedSecret, item: str, keys: Sequence[OpeningKey], before: Collection[str] = ()) -> Problem:
+    """The words for an item that none of these keys opens. Those of keys that opened the Secret `before` and are gone
+    say which one to look for."""
     path = ("spec", "encryptedData", item)
     tried = ", ".join(key.fingerprint for key in keys) or "none, for there is no usable key"
     place = f" for {secret.namespace}/{secret.name}" if secret.scope.value == "strict" else ""
     place = f" for namespace {secret.namespace}" if secret.scope.value == "namespace-wide" else place
+    gone = ", ".join(sorted({*before} - {key.fingerprint for key in keys}))
+    known = f"; {gone} opened it before and is not here" if gone else ""
     return Problem(
-        f"no key opens this item (sealed {secret.scope.value}{place}; tried {tried})",
+        f"no key opens this item (sealed {secret.scope.value}{place}; tried {tried}{known})",
         secret.at.file,
         secret.at.line_of(path),
         field=".".join(path),

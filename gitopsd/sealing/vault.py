@@ -30,7 +30,7 @@ class KeyVault:
             raise TypeError(f"a {type(sealed).__name__} is not read by gitopsd.sealed")
         keys = self.keyring.snapshot()
         try:
-            found = open_items(sealed, keys.opening)
+            found = open_items(sealed, keys.opening, lambda: self.opened_by(sealed))
         except NoKeyOpens as fault:  # the key may be here, and only not be guarded well enough
             raise NoKeyOpens(*keys.problems, *fault.problems) from None
         names = sorted(set(found.fingerprints.values()))

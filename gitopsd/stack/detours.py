@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from gitopsd.model.errors import CommitError, NeedsPerson
+from gitopsd.model.errors import Cause, CommitError, NeedsPerson
 from gitopsd.model.memory import Destruction, Good, Hold, HoldReason, Memory, Pin
 from gitopsd.model.orders import Grant
 from gitopsd.model.run import RunKind, Verdict
@@ -13,17 +13,12 @@ from gitopsd.planning.prune import is_protected, prune_digest
 from gitopsd.stack import remember
 from gitopsd.stack.approvals import Approvals
 from gitopsd.stack.jobless import without_jobs
+from gitopsd.stack.keywatch import why_not_back
 from gitopsd.stack.orders import pin_hold
 from gitopsd.stack.pipeline import Ask, Planned, good_ask
 from gitopsd.stack.rest import AGAIN, SETTLED, Next
 from gitopsd.stack.runner import Ended
 from gitopsd.stack.verdicts import Verdicts
-
-WAITS_FOR_KEYS = "waits for a sealing key"
-"""What the hold of a rollback says that goes on when the keys change."""
-
-SHOWN = 10
-"""Secrets that a hold names."""
 
 Run = Callable[[RunKind, Ask, Planned, str], Ended]
 """Carries out a plan in the name of a person."""
@@ -31,7 +26,8 @@ Run = Callable[[RunKind, Ask, Planned, str], Ended]
 
 @dataclass(frozen=True, slots=True)
 class Detours:
-    """The runs of one stack that people order. `plan` plans the whole of a commit, `after` says what follows a run."""
+    """The runs of one stack that people order. `plan` plans the whole of a commit but for what no key opens, `after`
+    says what follows a run."""
 
     verdicts: Verdicts
     approvals: Approvals
@@ -57,18 +53,15 @@ class Detours:
             return self._not_gone_back(refusal) if refusal else SETTLED
         self.approvals.granted(approvals, target.digest)
         ended = self.run(RunKind.ROLLBACK, target, planned, pin.by)
-        if ended.run.verdict is Verdict.GOOD and planned.locked:
-            left = "; ".join(f"{unit}: {why}" for unit, why in sorted(planned.locked.items())[:SHOWN])
-            more = f"; and {len(planned.locked) - SHOWN} more" if len(planned.locked) > SHOWN else ""
-            return self._not_gone_back(
-                f"everything else is back at {pin.commit[:12]}, the rest {WAITS_FOR_KEYS} and goes back when it comes: "
-                f"{left}{more}"
-            )
         if ended.run.verdict is Verdict.GOOD:
             memory = remember.at_pin(ledger.memory, pin_hold(pin, ledger.stack))
             self._found_good(memory, target)
+        elif ended.run.cause is Cause.ENVIRONMENT and ended.run.verdict is Verdict.FAILED:
+            lifts = f"`gitopsd resume {ledger.stack}` gives it up and deploys the newest commit"
+            lifts = f"a newer commit or {lifts}" if pin.until_newer else f"newer commits wait; {lifts}"
+            return self._not_gone_back(why_not_back(ended.run, pin.commit), lifts)
         elif ended.run.verdict is Verdict.FAILED:
-            return self._not_gone_back(f"run {ended.run.id}: {ended.run.why}")
+            return self._not_gone_back(why_not_back(ended.run, pin.commit))
         return self.after(ended)
 
     def _found_good(self, memory: Memory, ask: Ask) -> None:
@@ -76,11 +69,11 @@ class Detours:
         self.verdicts.remember(memory, ask.spec, clean=True)
         ledger.record.clean(ledger.stack, [d.unit for d in ledger.state.dirty])
 
-    def _not_gone_back(self, detail: str) -> Next:
+    def _not_gone_back(self, detail: str, advice: str = "") -> Next:
         ledger = self.verdicts.ledger
         self.approvals.close()
         ledger.record.save_memory(remember.settled(ledger.memory))
-        ledger.hold(HoldReason.ROLLBACK_FAILED, f"{detail}; {_advice(ledger.stack)}")
+        ledger.hold(HoldReason.ROLLBACK_FAILED, f"{detail}; {advice or _advice(ledger.stack)}")
         return AGAIN
 
     def destroy(self, ask: Ask, destruction: Destruction) -> Next:

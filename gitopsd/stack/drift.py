@@ -66,6 +66,8 @@ class Drift:
     _whole_at: float = field(default=NEVER, init=False)  # when everything is next looked at, watched or not
     _ignored_of: str = field(default="", init=False)  # the digest of the revision whose ignored fields are known
     _contests: Contests = field(default_factory=Contests, init=False)
+    _keyless: frozenset[UnitId] = field(default=frozenset(), init=False)  # suspects again as soon as the keys change
+    _keys: str = field(default="", init=False)  # those that did not open them
     _examined: bool = field(default=False, init=False)  # whether the health of everything was seen
 
     # ------------------------------------------------------------ who is suspected
@@ -97,6 +99,8 @@ class Drift:
 
     def notice(self) -> None:
         """Take in what the watches have seen, as far as it deserves a look by now."""
+        if self._keyless and self._keys != self.verdicts.pipeline.vault.digest():
+            self.suspects, self._keyless = self.suspects | self._keyless, frozenset()
         look = self.vigil.take()
         if look.suspects:
             self.suspects |= look.suspects - {d.unit for d in self.verdicts.ledger.state.dirty}
@@ -115,17 +119,6 @@ class Drift:
         except (CommitError, NeedsPerson, EnvironmentFault) as error:
             log.info("health not seen now", stack=self.verdicts.ledger.stack, error=str(error))
             self.vigil.defer_health(units, EXAMINE_AGAIN)
-
-    def count_keys(self) -> None:
-        """After a run: which keys open what is live now."""
-        pipeline = self.verdicts.pipeline
-        try:
-            target = self.verdicts.target.ask()
-            desired = pipeline.desired(target) if target else None
-            if desired is not None:
-                self.facts.use_keys(key_use(pipeline.vault, desired))
-        except GitopsdError as error:
-            log.info("not known which keys are used", stack=self.verdicts.ledger.stack, error=str(error))
 
     def sweep_unless_spoiled(self, before: EnvironmentFault | None) -> EnvironmentFault | None:
         """Look for drift. The first fault is handed back, not raised: the newest commit may be what ends it, such as
@@ -206,6 +199,7 @@ class Drift:
         uncertain = {u for u, b in ledger.record.baselines(ledger.stack).items() if not b.certain}
         waiting = self._contested()
         scope = (self.suspects - waiting) | uncertain
+        keys = self.verdicts.pipeline.vault.digest()
         if not scope:
             self.suspects = frozenset()
             return AGAIN
@@ -220,6 +214,7 @@ class Drift:
         planned_for = {*planned.plan.equal, *(c.unit for c in planned.plan.applies())}
         # A Secret that no key opens stays suspected; only what nobody is sure of has to end here, or it never would.
         untold = planned.locked.keys() - uncertain
+        self._keyless, self._keys = (self._keyless - scope) | planned.locked.keys(), keys
         self.tracked.account_for(
             scope - planned_for - untold, wanted
         )  # finished Jobs, too, of which no plan says anything

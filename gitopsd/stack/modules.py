@@ -26,6 +26,7 @@ from gitopsd.planning.moduleplan import (
 )
 from gitopsd.planning.modules import facts_of, module_baseline
 from gitopsd.planning.prune import abandon_digest
+from gitopsd.planning.seals import left_locked
 
 NOT_IN_GIT = "no longer in git"
 BROUGHT = "made by the failed run"
@@ -53,7 +54,7 @@ class ModulePart:
 class Look:
     """What a plan looks at. `dirty` units are compared whatever their baseline says. `others` are the inventories of
     the host's other stacks. `not_run` is why a preview does not start Terraform, `granted` are digests that a person
-    allowed."""
+    allowed. With `best_effort`, what no key opens is left as it is and listed, and keeps nothing else."""
 
     spec: StackSpec
     desired: Desired
@@ -65,6 +66,7 @@ class Look:
     at: str
     not_run: str = ""
     granted: Collection[str] = ()
+    best_effort: bool = False
 
 
 def deploy_part(bench: Bench, look: Look, code: Code) -> ModulePart:
@@ -75,7 +77,7 @@ def deploy_part(bench: Bench, look: Look, code: Code) -> ModulePart:
     raise_if(gone.mistakes)
     known = _without_abandoned(look, modules)
     bench.recall(known, modules.values(), commit)
-    scope = ModuleScope(commit, known, look.scope, look.drifted, not_run=look.not_run)
+    scope = ModuleScope(commit, known, look.scope, look.drifted, look.not_run, look.best_effort)
     findings = preflight_modules(bench, modules, scope)
     raise_if(_missing(bench, look.spec))
     changes: list[Change] = []
@@ -92,8 +94,8 @@ def deploy_part(bench: Bench, look: Look, code: Code) -> ModulePart:
     filled, waiting = _fill(bench, look)
     found = ModuleChanges(tuple(changes), approvals=tuple(approvals), equal=tuple(b.unit for b in equal))
     if look.scope is None:
-        found = _with_destroyed(bench, replace(found, forget=gone.forget), gone.destroy, code, look.spec.name)
-    return ModulePart(filled, found, tuple(equal), waiting)
+        found = _with_destroyed(bench, replace(found, forget=gone.forget), gone.destroy, code, look)
+    return ModulePart(filled, replace(found, leftovers=left_locked(bench.locked)), tuple(equal), waiting)
 
 
 def _without_abandoned(look: Look, modules: Collection[UnitId]) -> dict[UnitId, Baseline]:
@@ -125,7 +127,8 @@ def rollback_part(bench: Bench, look: Look, state: StackState, code: Code) -> Mo
     for unit, mark in dirty.items():
         if unit in modules:
             job = ModuleJob(modules[unit], commit)
-            changes.append(later_change(job.unit, BACK, destroy=False))
+            if not bench.lock(job.unit):
+                changes.append(later_change(job.unit, BACK, destroy=False))
         else:
             try:
                 job = ModuleJob(_code_of(bench, unit, mark.revision, code), mark.revision, destroy=True)
@@ -134,9 +137,11 @@ def rollback_part(bench: Bench, look: Look, state: StackState, code: Code) -> Mo
                     Leftover(unit, f"its code cannot be read any more, so that it cannot be destroyed: {error}")
                 )
                 continue
-            prune.append(replace(later_change(job.unit, BROUGHT, destroy=True), revision=mark.revision))
+            if not bench.lock(job.unit):
+                prune.append(replace(later_change(job.unit, BROUGHT, destroy=True), revision=mark.revision))
         bench.jobs[unit] = job
-    return ModulePart(filled, ModuleChanges(tuple(changes), tuple(prune), leftovers=tuple(lost)), (), waiting)
+    leftovers = (*lost, *left_locked(bench.locked))
+    return ModulePart(filled, ModuleChanges(tuple(changes), tuple(prune), leftovers=leftovers), (), waiting)
 
 
 def _remembered(state: StackState, dirty: Collection[UnitId]) -> dict[OutputRef, Output]:
@@ -150,7 +155,7 @@ def _remembered(state: StackState, dirty: Collection[UnitId]) -> dict[OutputRef,
 
 
 def _with_destroyed(
-    bench: Bench, part: ModuleChanges, gone: Collection[Baseline], code: Code, stack: str
+    bench: Bench, part: ModuleChanges, gone: Collection[Baseline], code: Code, look: Look
 ) -> ModuleChanges:
     """With the destruction of modules that the commit does not have any more, by the code that was applied last. A
     person has to allow it, or to take the component out of the inventory."""
@@ -161,9 +166,12 @@ def _with_destroyed(
     for baseline in gone:
         facts = facts_of(baseline)
         try:
-            finding = plan_destroy(bench, _code_of(bench, baseline.unit, facts.commit, code), facts.commit, NOT_IN_GIT)
+            module = _code_of(bench, baseline.unit, facts.commit, code)
+            if look.best_effort and bench.lock(module):
+                continue
+            finding = plan_destroy(bench, module, facts.commit, NOT_IN_GIT)
         except CommitError as error:
-            abandon = f"`gitopsd abandon {stack} {baseline.unit.name}`"
+            abandon = f"`gitopsd abandon {look.spec.name} {baseline.unit.name}`"
             remedy = f"put the component back, or {abandon} to forget it and leave what it made"
             postponed.append(Postponed(baseline.unit, f"cannot be destroyed: {error}; {remedy}"))
             continue

@@ -91,7 +91,8 @@ def expired(memory: Memory, at: str, head: str) -> tuple[Memory, str]:
         left = remember.without_holds(memory.holds, frozenset({HoldReason.SUSPENDED}))
         return replace(memory, holds=left), f"the suspension by {hold.by} ended at {hold.until}"
     pin = memory.pin
-    if pin is not None and pin.until_newer and pin.live and head not in {pin.head, ""}:
+    over = pin is not None and (pin.live or memory.held(HoldReason.ROLLBACK_FAILED) is not None)
+    if pin is not None and over and pin.until_newer and head not in {pin.head, ""}:
         return remember.resumed(memory), f"{head[:SHORT]} is newer than the pin of {pin.by}, which was to last so long"
     return memory, ""
 

@@ -26,7 +26,7 @@ from gitopsd.model.units import Desired, KubernetesUnit, Person, Revision, Terra
 from gitopsd.planning.assemble import assemble, assemble_rollback
 from gitopsd.planning.findings import Finding
 from gitopsd.planning.inventory import baseline_of
-from gitopsd.planning.seals import raise_locked, still_sealed, with_opened
+from gitopsd.planning.seals import left_locked, raise_locked, still_sealed, with_opened
 from gitopsd.planning.select import select
 from gitopsd.planning.send import autoscaled_targets, ignored_paths
 from gitopsd.render import ModuleFacts, Renderer
@@ -279,7 +279,7 @@ class Pipeline:
     ) -> Planned:
         """What a deploy (or, with `scope`, a heal of these units) of a commit would change now. `granted` are digests
         that a person allowed. A preview writes nothing; with `nothing`, everything that is tracked is to go; with
-        `best_effort`, a Secret that no key opens stays as it is. Raises CommitError with every mistake."""
+        `best_effort`, what no key opens stays as it is. Raises CommitError with every mistake."""
         look = Look(
             ask.spec,
             self._no_units(ask) if nothing else self.desired(ask),
@@ -291,10 +291,11 @@ class Pipeline:
             at,
             self._why_not_run(ask.spec, preview),
             granted,
+            best_effort,
         )
         bench = self._bench(ask.spec)
         try:
-            return self._plan(ask, state, look, bench, granted, ahead=preview is not None, best_effort=best_effort)
+            return self._plan(ask, state, look, bench, granted, ahead=preview is not None)
         except BaseException as error:
             bench.discard()
             if isinstance(error, CommitError):
@@ -302,15 +303,7 @@ class Pipeline:
             raise
 
     def _plan(
-        self,
-        ask: Ask,
-        state: StackState,
-        look: Look,
-        bench: Bench,
-        granted: Collection[str],
-        *,
-        ahead: bool,
-        best_effort: bool,
+        self, ask: Ask, state: StackState, look: Look, bench: Bench, granted: Collection[str], *, ahead: bool
     ) -> Planned:
         """`ahead`: as if the other stacks had carried out the same commit by then."""
         baselines = look.baselines
@@ -321,7 +314,7 @@ class Pipeline:
         applysets = self.applysets(ask.spec.name, known)
         self._shelf(ask.spec).load(c.unit for c in selection.apply)
         opened, locked = bench.opened(still_sealed(selection.apply))
-        if look.scope is None and not best_effort:
+        if look.scope is None and not look.best_effort:
             raise_locked(locked.values())
         rest = [c for c in selection.apply if c.unit.id not in locked]
         desired, candidates = with_opened(desired, rest, opened)
@@ -346,6 +339,8 @@ class Pipeline:
             granted=granted,
             handed=handed,
         )
+        if look.best_effort:
+            plan = replace(plan, leftovers=(*left_locked(locked), *part.changes.leftovers))
         equal = (*_equal(plan, desired, findings, look.at), *part.equal)
         seen = foreign(plan, findings, desired) if look.scope is not None else NOTHING
         return Planned(desired, plan, bench, equal, _templates(look.desired), _reasons(locked), seen)

@@ -20,11 +20,12 @@ from gitopsd.stack import remember
 from gitopsd.stack.approvals import Approvals
 from gitopsd.stack.attention import StackAttention
 from gitopsd.stack.decide import Situation, Step, decide
-from gitopsd.stack.detours import WAITS_FOR_KEYS, Detours
+from gitopsd.stack.detours import Detours
 from gitopsd.stack.drift import Drift
 from gitopsd.stack.facts import Facts, Publish
 from gitopsd.stack.flapping import definition
 from gitopsd.stack.good import GoodRevision
+from gitopsd.stack.keywatch import KeyWatch, why_not_back
 from gitopsd.stack.ledger import Ledger
 from gitopsd.stack.parents import OtherCluster, Parents
 from gitopsd.stack.people import People
@@ -70,9 +71,9 @@ class StackWorker:
         self.runner = Runner(ledger, self.facts, attention, probe, self.clocks, self.approvals)
         self.target = GoodRevision(ledger, pipeline)
         self.verdicts = Verdicts(ledger, pipeline, self.target)
+        self.keys = KeyWatch(ledger, pipeline, self.target, self.facts)
         self.tracked = Tracked(ledger, pipeline.cluster)
         self.people = People(ledger)
-        self._keys_then = ""  # the sealing keys of the last look
         self.parents = Parents(ledger, pipeline.terraform.cluster)
         self.vigil = Vigil(ledger.clock.monotonic)
         self.vigil.noted = self.facts.glimpse
@@ -88,9 +89,7 @@ class StackWorker:
             run=self._run,
             after=self._after,
         )
-        self.detours = Detours(
-            self.verdicts, self.approvals, partial(self._plan, best_effort=True), self._run_for, self._after
-        )
+        self.detours = Detours(self.verdicts, self.approvals, self._plan_back, self._run_for, self._after)
         self._trouble = ""
         self._unreadable = False  # the commit that is asked for
         self._rewound = ""
@@ -157,6 +156,7 @@ class StackWorker:
             self.ledger.hold(HoldReason.CLUSTER if isinstance(need, OtherCluster) else HoldReason.INSTANCE, str(need))
             return Rest.RETRY
         finally:
+            self.keys.tell()
             self.pipeline.rest(self.name)
             self.facts.publish()
 
@@ -241,7 +241,7 @@ class StackWorker:
             lambda name: self.pipeline.applyset(self.name, name),
             self.pipeline.terraform.program.settle,
         )
-        self._resume_rollback()
+        self.keys.resume()
         event = self.target.moved_to(ask)
         if event is not None:
             self.verdicts.remember(remember.same_good(self.ledger.memory, ask.commit), ask.spec, [event])
@@ -308,6 +308,11 @@ class StackWorker:
             ask, state, at=at, drifted=self.drift.suspects, granted=state.granted, best_effort=best_effort
         )
 
+    def _plan_back(self, ask: Ask) -> Planned:
+        """The same for a person who goes back to it: what no key opens keeps nothing else from going back."""
+        self.keys.note()
+        return self._plan(ask, best_effort=True)
+
     def _deploy(self, ask: Ask) -> Next:
         try:
             planned = self._plan(ask)
@@ -350,6 +355,7 @@ class StackWorker:
     def _roll_back(self, ask: Ask) -> Next:
         state = self.ledger.state
         undoes = state.memory.quarantine[0].run if state.memory.quarantine else ""
+        self.keys.note()
         try:
             target = self.target.ask()
             spec = target.spec if target else ask.spec
@@ -365,29 +371,8 @@ class StackWorker:
             self.verdicts.remember(remember.settled(self.ledger.memory), spec, clean=True)
             self.ledger.record.clean(self.name, [d.unit for d in self.ledger.state.dirty])
         elif ended.run.verdict is Verdict.FAILED:
-            self._keys_then = self.pipeline.vault.digest() if planned.locked else self._keys_then
-            return self._cannot_roll_back(ask, f"run {ended.run.id}: {ended.run.why}")
+            return self._cannot_roll_back(ask, why_not_back(ended.run, target.commit if target else ""))
         return self._after(ended)
-
-    def _resume_rollback(self) -> None:
-        """A rollback that had to leave Secrets as they were, because no key opened what they were before, goes on when
-        the keys change. After a restart nobody knows which keys there were: it is tried once."""
-        state = self.ledger.state
-        memory = state.memory
-        failed = memory.held(HoldReason.ROLLBACK_FAILED)
-        if failed is None:
-            return
-        by_person = memory.pin is not None and WAITS_FOR_KEYS in failed.detail
-        by_itself = memory.pin is None and any((d.unit.group, d.unit.kind) == ("", "Secret") for d in state.dirty)
-        if not (by_person or by_itself):
-            return
-        before, self._keys_then = self._keys_then, self.pipeline.vault.digest()
-        if before == self._keys_then or memory.attempting is not None:
-            return
-        if by_person:
-            self.ledger.lift(HoldReason.ROLLBACK_FAILED)
-        else:
-            self.ledger.record.save_memory(remember.rolling_back_again(memory, self.ledger.now()))
 
     def _rollback_asks(self, ask: Ask, target: Ask, missing: Sequence[Approval]) -> Next:
         """Everything is back at the target but for what a person has to allow. A no leaves it as it is."""
@@ -408,10 +393,7 @@ class StackWorker:
         memory = self.ledger.memory
         if memory.destruction is not None:
             return self.detours.destroy(ask, memory.destruction)
-        if memory.pin is None:
-            return AGAIN
-        self._keys_then = self.pipeline.vault.digest()
-        return self.detours.go_back(memory.pin)
+        return self.detours.go_back(memory.pin) if memory.pin is not None else AGAIN
 
     def _run_for(self, kind: RunKind, ask: Ask, planned: Planned, by: str) -> Ended:
         ended = self._run(kind, ask, planned, by=by)
@@ -448,8 +430,7 @@ class StackWorker:
         return ended
 
     def _after(self, ended: Ended) -> Next:
-        if ended.run.verdict is Verdict.GOOD:
-            self.drift.count_keys()
+        self.keys.tell()
         if ended.interrupt is not None:
             return STOPPED if ended.interrupt.stops else AGAIN
         return RETRY if ended.run.verdict is Verdict.HELD else AGAIN

@@ -275,7 +275,7 @@ def test_a_run_from_begin_to_finish(record: SqliteRecord, tmp_path: Path) -> Non
         verdict=Verdict.FAILED,
         reason="ImagePullBackOff",
         failing=WEB,
-        leftovers=(Leftover(CONFIG, "immutable"),),
+        leftovers=(Leftover(CONFIG, "immutable"), Leftover(CONFIG, "no key opens it", environment=True)),
         suspects=("c" * 40, "d" * 40),
     )
     record.finish(ended, [event("failed")])
