@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from gitopsd.execution.sweep import Survey, due, survey, suspicious
-from gitopsd.model.errors import CommitError, EnvironmentFault, GitopsdError, NeedsPerson
+from gitopsd.model.errors import SHOWN, CommitError, EnvironmentFault, GitopsdError, NeedsPerson
 from gitopsd.model.ids import UnitId, clusters_of
 from gitopsd.model.live import Absence, Assessment, Health
 from gitopsd.model.memory import Baseline, HoldReason, StackState
@@ -295,7 +295,9 @@ class Drift:
             u: f"cannot be healed: {problems.get(str(u), str(error))}" for u in scope
         }
         self._tell(scope, told)
-        log.error("cannot be healed", stack=self.verdicts.ledger.stack, problems=[str(p) for p in error.problems])
+        log.error(
+            "cannot be healed", stack=self.verdicts.ledger.stack, problems=[str(p) for p in error.problems[:SHOWN]]
+        )
         return RETRY
 
 

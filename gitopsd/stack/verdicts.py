@@ -9,7 +9,7 @@ import structlog
 
 from gitopsd.execution.clocks import SETTLED
 from gitopsd.model.audit import Actor, ActorKind, AuditEvent
-from gitopsd.model.errors import CommitError, NeedsPerson
+from gitopsd.model.errors import SHOWN, CommitError, NeedsPerson
 from gitopsd.model.memory import Attempt, Good, HoldReason, Memory, Quarantined
 from gitopsd.model.ports import Probe
 from gitopsd.model.run import RunKind, RunRecord, Verdict
@@ -61,7 +61,7 @@ class Verdicts:
         nothing was touched."""
         revision = self.pipeline.source(self.ledger.source).revision(ask.commit)
         now = self.ledger.now()
-        reason = "; ".join(str(p) for p in error.problems)
+        reason = str(error)  # the first of hundreds: `gitopsd plan` has all of them
         run = RunRecord(
             id=f"{self.ledger.stack}-{self.ledger.memory.runs + 1}",
             stack=self.ledger.stack,
@@ -86,7 +86,7 @@ class Verdicts:
             stack=self.ledger.stack,
             run=run.id,
             revision=ask.commit[:12],
-            problems=[str(p) for p in error.problems],
+            problems=[str(p) for p in error.problems[:SHOWN]],
         )
         self.failed(ask, run, counted=False)
 

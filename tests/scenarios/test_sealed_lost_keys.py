@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from gitopsd.model.errors import Cause
+from gitopsd.model.errors import Cause, EnvironmentFault
 from gitopsd.model.ids import UnitId
 from gitopsd.model.live import Health
+from gitopsd.record.audit_reader import read_audit
 from gitopsd.stack.vigil import Topic
 from gitopsd.views.status import stack_status
 from gitopsd.views.why import WhyFacts, why_document
-from tests.scenarios.harness import STACK, World
+from tests.scenarios.harness import SOURCE, STACK, World
 from tests.scenarios.manifests import app, config
 from tests.scenarios.test_sealed import DB, files, module, password, value
 from tests.support.seals import bring_key, fingerprint_of, sealed, take_key
@@ -251,3 +252,39 @@ def test_an_automatic_rollback_leaves_a_module_whose_variables_no_key_opens_and_
     bring_key(keyed.key_dir)
     keyed.settle()
     assert (password(keyed), keyed.verdicts[-1], keyed.holds) == ("old", ("rollback", "good"), {"quarantined"})
+
+
+# ---------------------------------------------------------------- hundreds of them
+
+
+def test_a_hold_over_many_secrets_names_the_first_and_says_how_many_there_are(world: World) -> None:
+    many = [sealed(f"s{number:02}", {"password": "x"}) for number in range(40)]
+    world.push(files(*many))
+    world.settle(tries=2)
+    (hold,) = world.state.memory.holds
+    assert hold.detail.endswith("and 31 more: `gitopsd plan` shows them all"), "40 items and the missing directory"
+    assert hold.detail.count("bring the key it was sealed for") == 1
+    assert len(hold.detail) < 4000
+    audited = [e["detail"] for e in read_audit(world.state_dir) if e["action"] == "hold"]
+    assert audited == [hold.detail]
+    ask = world.pipeline.ask(SOURCE, STACK, world.source.fetch())
+    with pytest.raises(EnvironmentFault) as caught:
+        world.pipeline.plan(ask, world.state, at="")
+    assert len(caught.value.problems) == 41
+
+
+def test_a_commit_with_hundreds_of_mistakes_is_refused_in_a_few_words(keyed: World) -> None:
+    broken = [
+        {**sealed(f"s{number:03}", {"password": "x"}), "spec": {"encryptedData": {"a": "%"}}} for number in range(200)
+    ]
+    keyed.deliver(files(*broken))
+    run = keyed.runs[-1]
+    assert run.reason.startswith("refused before the first effect: ")
+    assert run.reason.endswith("and 190 more: `gitopsd plan` shows them all")
+    texts = [
+        run.reason,
+        *(h.detail for h in keyed.state.memory.holds),
+        *(q.reason for q in keyed.state.memory.quarantine),
+    ]
+    texts += [e["detail"] for e in read_audit(keyed.state_dir)]
+    assert max(map(len, texts)) < 4000
