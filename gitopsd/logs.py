@@ -55,3 +55,5 @@ def _take_in_libraries(shared: Sequence[Processor], *last: Processor) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # It warns of every poll that takes longer than its interval; that such a one is not started twice is as wanted.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    # It warns of every connection beyond those that are kept open, which at a start there may be.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)

@@ -203,11 +203,14 @@ class Drift:
         if not scope:
             self.suspects = frozenset()
             return AGAIN
+        hopeless: dict[UnitId, str] = {}
         try:
             target = self.verdicts.target.ask() or ask
-            planned, waiting_for_people = self._plan(target, scope)
+            planned, waiting_for_people = self._plan_what_can_be(target, scope, hopeless)
         except (CommitError, NeedsPerson) as error:
             return self._cannot_heal(scope, error)
+        scope -= hopeless.keys()
+        self._give_up(hopeless)
         self.suspects = frozenset()
         self.facts.only_reported = target.spec.drift is DriftMode.REPORT
         wanted = planned.desired.units
@@ -287,6 +290,30 @@ class Drift:
         self.tracked.account_for(asking, asking)
         rest = [unit for unit in scope if unit not in asking]
         return plan(scope=rest, drifted=rest), awaited(planned.plan, asking)
+
+    def _plan_what_can_be(
+        self, target: Ask, scope: Collection[UnitId], hopeless: dict[UnitId, str]
+    ) -> tuple[Planned, Mapping[UnitId, UnitDrift]]:
+        """What mends the units in `scope`; those that the good revision cannot be applied to go to `hopeless`, with the
+        reason, and keep nobody else from being healed. Raises CommitError if nothing is left or no unit is at fault."""
+        while True:
+            try:
+                return self._plan(target, [unit for unit in scope if unit not in hopeless])
+            except CommitError as error:
+                problems = {p.unit: str(replace(p, unit="")) for p in error.problems}
+                found = {u: problems[str(u)] for u in scope if u not in hopeless and str(u) in problems}
+                if not found or len(hopeless) + len(found) == len(scope):
+                    raise
+                hopeless |= found
+
+    def _give_up(self, hopeless: Mapping[UnitId, str]) -> None:
+        """Somebody made of these what the good revision cannot be applied to: told, and looked at again later."""
+        if not hopeless:
+            return
+        self._tell(hopeless.keys(), {unit: f"cannot be healed: {why}" for unit, why in hopeless.items()})
+        self.vigil.defer(hopeless, HEAL_AGAIN)
+        told = {str(unit): why for unit, why in hopeless.items()}
+        log.error("cannot be healed", stack=self.verdicts.ledger.stack, units=told)
 
     def _cannot_heal(self, scope: Collection[UnitId], error: GitopsdError) -> Next:
         """Somebody made of an object what the good revision cannot be applied to: reported, and looked at again."""

@@ -143,6 +143,21 @@ def test_a_heal_that_cannot_be_planned_is_shown_and_tried_again(world: World) ->
     assert world.worker.facts.snapshot().drifted == {}
 
 
+def test_what_cannot_be_healed_keeps_nothing_else_from_being_healed(world: World) -> None:
+    world.deliver(commit({"app": [space(), config("settings", {"a": "1"}), config("more", {"a": "1"})]}))
+    more = UnitId.parse("ConfigMap/web/more")
+    for unit in (UNIT, more):
+        world.cluster.edit(unit, lambda body: body["data"].update(a="edited"))
+    world.cluster.edit(UNIT, lambda body: body.update(immutable=True))
+    world.worker.settle(world.source.fetch(), sweep=True)
+    live = world.live("ConfigMap/web/more")
+    assert live is not None
+    assert live["data"] == {"a": "1"}
+    ((unit, drift),) = world.worker.facts.snapshot().drifted.items()
+    assert unit == UNIT
+    assert drift.detail.startswith("cannot be healed: ")
+
+
 def test_a_commit_that_cannot_be_read_holds_and_the_next_one_releases(world: World) -> None:
     world.deliver(files())
     broken = world.push({**files("2"), "gitopsd.yaml": "kind: Nothing\n"})
