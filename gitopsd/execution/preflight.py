@@ -59,6 +59,11 @@ def preflight(
     return _gathered(asked)
 
 
+def _same_spec(live: LiveObject | None, answer: Accepted) -> bool:
+    """Whether nothing comes of it that would make other pods."""
+    return live is not None and live.body.get("spec") == answer.live.body.get("spec")
+
+
 def _gathered(asked: Mapping[UnitId, Future[Finding]]) -> dict[UnitId, Finding]:
     """The findings. Raises one EnvironmentFault for all faults; a bug's exception passes as it is."""
     found: dict[UnitId, Finding] = {}
@@ -95,7 +100,7 @@ class _Asker:
         finding = self._look(unit)
         answer = finding.dry_run
         if isinstance(answer, Accepted):
-            return self._try_pods(unit, finding)
+            return finding if _same_spec(finding.live, answer) else self._try_pods(unit, finding)
         deferred = self._why_deferred(unit.id, answer)
         if deferred and answer.kind is RejectionKind.NAMESPACE_MISSING:
             wrong = self._probe(unit, finding.sent)

@@ -206,12 +206,15 @@ class Drift:
         hopeless: dict[UnitId, str] = {}
         try:
             target = self.verdicts.target.ask() or ask
-            planned, waiting_for_people = self._plan_what_can_be(target, scope, hopeless)
+            found = self._plan_what_can_be(target, scope, hopeless)
         except (CommitError, NeedsPerson) as error:
             return self._cannot_heal(scope, error)
-        scope -= hopeless.keys()
         self._give_up(hopeless)
         self.suspects = frozenset()
+        if found is None:
+            return RETRY if uncertain else AGAIN
+        planned, waiting_for_people = found
+        scope -= hopeless.keys()
         self.facts.only_reported = target.spec.drift is DriftMode.REPORT
         wanted = planned.desired.units
         planned_for = {*planned.plan.equal, *(c.unit for c in planned.plan.applies())}
@@ -293,21 +296,23 @@ class Drift:
 
     def _plan_what_can_be(
         self, target: Ask, scope: Collection[UnitId], hopeless: dict[UnitId, str]
-    ) -> tuple[Planned, Mapping[UnitId, UnitDrift]]:
+    ) -> tuple[Planned, Mapping[UnitId, UnitDrift]] | None:
         """What mends the units in `scope`; those that the good revision cannot be applied to go to `hopeless`, with the
-        reason, and keep nobody else from being healed. Raises CommitError if nothing is left or no unit is at fault."""
-        while True:
+        reason, and keep nobody else from being healed. None if nobody else is left."""
+        while len(hopeless) < len(scope):
             try:
                 return self._plan(target, [unit for unit in scope if unit not in hopeless])
-            except CommitError as error:
+            except (CommitError, EnvironmentFault) as error:
                 problems = {p.unit: str(replace(p, unit="")) for p in error.problems}
                 found = {u: problems[str(u)] for u in scope if u not in hopeless and str(u) in problems}
-                if not found or len(hopeless) + len(found) == len(scope):
+                if not found:
                     raise
                 hopeless |= found
+        return None
 
     def _give_up(self, hopeless: Mapping[UnitId, str]) -> None:
-        """Somebody made of these what the good revision cannot be applied to: told, and looked at again later."""
+        """Somebody made of these what the good revision cannot be applied to, or they are still on their way out: told,
+        and looked at again later, or as soon as the watch has news of them."""
         if not hopeless:
             return
         self._tell(hopeless.keys(), {unit: f"cannot be healed: {why}" for unit, why in hopeless.items()})

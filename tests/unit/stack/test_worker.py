@@ -12,6 +12,7 @@ from gitopsd.model.errors import EnvironmentFault, NeedsPerson
 from gitopsd.model.ids import UnitId
 from gitopsd.model.memory import HoldReason
 from gitopsd.record.audit_reader import read_audit
+from gitopsd.stack.drift import HEAL_AGAIN
 from gitopsd.stack.worker import Rest
 from tests.scenarios.harness import World
 from tests.scenarios.manifests import commit, config, space
@@ -128,16 +129,16 @@ def test_reported_drift_is_written_over_by_the_next_commit(world: World) -> None
     assert world.worker.facts.snapshot().drifted == {}
 
 
-def test_a_heal_that_cannot_be_planned_is_shown_and_tried_again(world: World) -> None:
+def test_what_cannot_be_healed_is_shown_and_looked_at_again(world: World) -> None:
     world.deliver(files())
     drifted(world)
     world.cluster.edit(UNIT, lambda body: body.update(immutable=True))
-    head = world.source.fetch()
-    assert world.worker.settle(head, sweep=True) is Rest.RETRY
-    assert world.worker.settle(head) is Rest.RETRY
+    assert world.settle(sweep=True) is Rest.SETTLED
+    assert 0 < world.worker.vigil.due_in() <= HEAL_AGAIN
     (drift,) = world.worker.facts.snapshot().drifted.values()
     assert drift.detail.startswith("cannot be healed: ")
     assert world.verdicts == [("deploy", "good")]
+    assert world.holds == set(), "a commit may well be delivered"
     world.cluster.drop(UNIT)
     assert world.settle(sweep=True) is Rest.SETTLED
     assert world.worker.facts.snapshot().drifted == {}
@@ -156,6 +157,22 @@ def test_what_cannot_be_healed_keeps_nothing_else_from_being_healed(world: World
     ((unit, drift),) = world.worker.facts.snapshot().drifted.items()
     assert unit == UNIT
     assert drift.detail.startswith("cannot be healed: ")
+
+
+def test_what_is_on_its_way_out_keeps_nothing_else_from_being_healed(world: World) -> None:
+    world.deliver(commit({"app": [space(), config("settings", {"a": "1"}), config("more", {"a": "1"})]}))
+    more = UnitId.parse("ConfigMap/web/more")
+    world.cluster.edit(more, lambda body: body["data"].update(a="edited"))
+    world.cluster.edit(UNIT, lambda body: body["metadata"].update(finalizers=["example.org/hold"]))
+    world.cluster.drop(UNIT)
+    world.settle(sweep=True)
+    live = world.live("ConfigMap/web/more")
+    assert live is not None
+    assert live["data"] == {"a": "1"}
+    ((unit, drift),) = world.worker.facts.snapshot().drifted.items()
+    assert unit == UNIT
+    assert "being deleted" in drift.detail
+    assert world.holds == set()
 
 
 def test_a_commit_that_cannot_be_read_holds_and_the_next_one_releases(world: World) -> None:
