@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gitopsd.cluster.access import Access, Ask
@@ -69,10 +69,11 @@ class House:
         self._connection, self._access = connection, access
         self._written: dict[tuple[str, str], Found] = {}
 
-    def recall(self, shelf: Shelf, name: str) -> Found | None:
+    def recall(self, shelf: Shelf, name: str, *, look: bool = True) -> Found | None:
         """The object as we wrote it last, if we did: a replacement of it fails if it has changed since. That answer is
-        given once; the next is what `read` says."""
-        return self._written.pop((shelf.path, name), None) or self.read(shelf, name)
+        given once; the next is what `read` says (without `look`: None)."""
+        known = self._written.pop((shelf.path, name), None)
+        return known or (self.read(shelf, name) if look else None)
 
     def read(self, shelf: Shelf, name: str) -> Found | None:
         """None if there is no such object (or no such namespace: the answer is the same)."""
@@ -98,19 +99,21 @@ class House:
             return reply.ok
         raise self._fault(shelf, ("create",), name, refusal)
 
-    def replace(self, shelf: Shelf, name: str, body: Mapping[str, Any]) -> bool:
-        """Replace the object whose resourceVersion the body carries. False: it has changed (or gone) since."""
+    def replace(self, shelf: Shelf, name: str, body: Mapping[str, Any]) -> Found | None:
+        """Replace the object whose resourceVersion the body carries; as it is then. None: it has changed (or gone)
+        since."""
         reply = self._connection.send(Request("PUT", f"{shelf.path}/{name}", _QUERY, body))
         if reply.ok:
-            self._remember(shelf, name, reply)
-            return True
+            return self._remember(shelf, name, reply)
         refusal = read_refusal(reply.status, reply.json())
         if refusal.code == 409 or refusal.not_found:
-            return False
+            return None
         raise self._fault(shelf, ("update",), name, refusal)
 
-    def _remember(self, shelf: Shelf, name: str, reply: Reply) -> None:
-        self._written[shelf.path, name] = Found(reply.object(), reply.headers.get("Date", ""), remembered=True)
+    def _remember(self, shelf: Shelf, name: str, reply: Reply) -> Found:
+        found = Found(reply.object(), reply.headers.get("Date", ""))
+        self._written[shelf.path, name] = replace(found, remembered=True)
+        return found
 
     def _post(self, shelf: Shelf, body: Mapping[str, Any]) -> Reply:
         # Repeatable: a lost answer shows as a 409, and the caller then reads what is there.

@@ -15,6 +15,9 @@ from gitopsd.model.errors import NeedsPerson, Problem
 DURATION = 60
 """Seconds for which a Lease that is not renewed keeps others out."""
 
+SLACK = timedelta(seconds=3)
+"""How far the host's clock may be from the server's to be written into a Lease; the server tells whole seconds."""
+
 _TRIES = 5
 
 
@@ -29,6 +32,8 @@ class Leases:
         """Take or renew it. The same instance takes over at once: it was restarted. Raises NeedsPerson while another
         one holds it."""
         name = parent_name(stack)
+        if self._hold_again(name, instance):
+            return
         for _ in range(_TRIES):
             found = self._house.read(self._shelf, name)
             if found is None:
@@ -43,6 +48,17 @@ class Leases:
             if self._house.replace(self._shelf, name, _with(found, renewed(spec, instance, now))):
                 return
         raise self._contended(stack)
+
+    def _hold_again(self, name: str, instance: str) -> bool:
+        """Take the Lease as we left it, without a look: that fails if anybody has taken it since, or if the two clocks
+        have parted so far that others would count wrong."""
+        found = self._house.recall(self._shelf, name, look=False)
+        spec = found.body.get("spec") or {} if found else {}
+        if found is None or spec.get("holderIdentity") not in {None, "", instance}:
+            return False
+        now = datetime.now(UTC)
+        taken = self._house.replace(self._shelf, name, _with(found, renewed(spec, instance, now)))
+        return taken is not None and abs(server_now(taken) - now) < SLACK
 
     def release(self, stack: str, instance: str) -> None:
         """Give it back if it is this instance's; otherwise nothing happens."""

@@ -53,6 +53,7 @@ class Mirror:
         self._settled = False
         self._reader: tuple[int, Reader] | None = None  # of which generation
         self._reader_lock = threading.Lock()
+        self._checked: int | None = None  # the generation that was looked at for damage in the life of this process
         self._single: int | None = None  # the generation that has no head but the branch's
         self._packed = ""  # the head after which git last looked whether to pack
         self._unpacked = 0
@@ -129,12 +130,14 @@ class Mirror:
         """Have a sound mirror to fetch into; only inside `writing`. A damaged one is put aside, and what can be read of
         it is taken over without asking the server."""
         self._sweep()
-        why = self._damage() if self.exists else ""
+        known = self._suspicion is None and self._checked == self._generation
+        why = self._damage() if self.exists and not known else ""
         if why:
             log.warning("the mirror is damaged and is cloned anew", source=self._name, path=str(self.path), detail=why)
             self._put_aside()
         if not self.exists:
             self._create()
+        self._checked = self._generation
         if self._damaged.exists():
             self._rescue()
 
@@ -146,8 +149,9 @@ class Mirror:
         return self._suspicion is None
 
     def settle(self, head_ref: str, lock: int, head: str) -> None:
-        """After a fetch: forget other heads, end a rescue, and let git pack what has gathered; inside `writing`. Nobody
-        who waits for a new head waits for the packing: it is left to a fetch without news, unless none comes."""
+        """After a fetch: forget other heads, end a rescue, look for damage, and let git pack what has gathered; inside
+        `writing`. Nobody who waits for a new head waits for the last two: they are left to a fetch without news (the
+        packing unless none comes)."""
         if self._damaged.exists():
             self._end_rescue()
         if self._single != self._generation:
@@ -155,9 +159,11 @@ class Mirror:
             if others:
                 self.update_refs([f"delete {ref}" for ref in others])
             self._single = self._generation
+        news, self._newest = head != self._newest, head
+        if not news and (why := self._damage()):
+            self.suspect(self._generation, why)
         if head == self._packed:
             return
-        news, self._newest = head != self._newest, head
         self._unpacked += news
         if not news or self._unpacked > MOST_UNPACKED:
             self._pack(lock)

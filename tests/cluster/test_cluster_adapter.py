@@ -738,6 +738,26 @@ def test_one_instance_at_a_time_holds_the_lease(home: ClusterSettings, cluster: 
         api.hold_lease("shop", "a")  # b has not renewed it: expired
 
 
+def test_a_lease_that_was_given_back_is_not_taken_unseen_from_who_has_it_now(
+    home: ClusterSettings, cluster: Cluster
+) -> None:
+    with connect(home) as ours, connect(home) as theirs:
+        ours.hold_lease("shop", "a")
+        ours.release_lease("shop", "a")
+        theirs.hold_lease("shop", "b")
+        with pytest.raises(NeedsPerson, match="instance 'b' is at work"):
+            ours.hold_lease("shop", "a")
+        theirs.release_lease("shop", "b")
+        mark = cluster.audit_offset()
+        theirs.hold_lease("shop", "b")
+        asked = [e["verb"] for e in cluster.audit_events(mark) if e["objectRef"]["resource"] == "leases"]
+        assert asked == ["update"], "what nobody has touched since is taken without a look"
+        theirs.release_lease("shop", "b")
+        ours.hold_lease("shop", "a")
+        cluster.kubectl("delete", "lease", "gitopsd-shop", "-n", home.namespace)
+        ours.hold_lease("shop", "a")
+
+
 def test_only_one_of_many_gets_the_lease(home: ClusterSettings) -> None:
     with connect(home) as api, ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(partial(takes_lease, api), "abcdefgh")) == 1

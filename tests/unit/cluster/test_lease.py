@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from email.utils import format_datetime
+from typing import Any, cast
 
 import pytest
 
-from gitopsd.cluster.lease import holder_of, renewed
+from gitopsd.cluster.connection import Connection
+from gitopsd.cluster.house import Found, House, Shelf
+from gitopsd.cluster.lease import SLACK, Leases, holder_of, renewed
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -46,3 +49,39 @@ def test_renewing_keeps_the_history_and_taking_over_counts() -> None:
     second = renewed(first, "a", NOW + timedelta(seconds=5))
     assert (second["leaseTransitions"], second["acquireTime"], second["renewTime"]) == (3, at(0), at(5))
     assert holder_of(second, NOW + timedelta(seconds=64)) == "a"
+
+
+class Server:
+    """A server whose clock is off by some seconds, with the Lease as this instance gave it back."""
+
+    def __init__(self, off: float) -> None:
+        self.off = timedelta(seconds=off)
+        self.lease: dict[str, Any] = {"metadata": {"resourceVersion": "1"}, "spec": {"leaseTransitions": 1}}
+        self.asked: list[str] = []
+
+    def _found(self) -> Found:
+        return Found(self.lease, format_datetime(datetime.now(UTC) + self.off, usegmt=True))
+
+    def recall(self, shelf: Shelf, name: str, *, look: bool = True) -> Found | None:
+        return self._found()
+
+    def read(self, shelf: Shelf, name: str) -> Found | None:
+        self.asked.append("read")
+        return self._found()
+
+    def replace(self, shelf: Shelf, name: str, body: dict[str, Any]) -> Found | None:
+        self.asked.append("replace")
+        self.lease = body
+        return self._found()
+
+
+@pytest.mark.parametrize(
+    ("off", "asked"), [(0, ["replace"]), (-600, ["replace", "read", "replace"]), (600, ["replace", "read", "replace"])]
+)
+def test_a_lease_tells_the_servers_time_whatever_this_hosts_clock_says(off: float, asked: list[str]) -> None:
+    server = Server(off)
+    leases = Leases("default", "home", cast(Connection, None), cast(House, server))
+    leases.hold("shop", "a")
+    told = datetime.fromisoformat(server.lease["spec"]["renewTime"])
+    assert abs(told - (datetime.now(UTC) + server.off)) < SLACK
+    assert server.asked == asked

@@ -17,7 +17,7 @@ from tests.unit.git.conftest import Opener, counted
 PLACES = ["a.yaml", "b", "d/a", "d/b.yaml", "d/e/f", "d/e/g", "d.x", "z/z", "d-"]
 
 
-def test_a_push_of_one_file_needs_two_processes_and_a_poll_without_news_two(
+def test_a_push_of_one_file_needs_one_process_and_a_poll_without_news_two(
     repo: GitRepo, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = opened()
@@ -36,13 +36,13 @@ def test_a_push_of_one_file_needs_two_processes_and_a_poll_without_news_two(
     assert source.is_ancestor(first, second)
     assert [r.commit for r in source.between(first, second)] == [second]
     assert source.revision(second).subject
-    assert commands == ["for-each-ref", "fetch"]
+    assert commands == ["fetch"]
     source.keep("web", [second, first])
-    assert commands[2:] == ["update-ref"]
+    assert commands[1:] == ["update-ref"]
     assert source.fetch() == second
-    assert commands[3:] == ["for-each-ref", "fetch", "gc"]
+    assert commands[2:] == ["fetch", "for-each-ref", "gc"]
     source.fetch()
-    assert commands[6:] == ["for-each-ref", "fetch"]
+    assert commands[5:] == ["fetch", "for-each-ref"]
 
 
 def test_entries_that_are_the_same_are_the_very_same_values(repo: GitRepo, opened: Opener) -> None:
