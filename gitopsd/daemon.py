@@ -46,6 +46,9 @@ from gitopsd.views.status import stack_status
 
 log = structlog.get_logger("gitopsd.daemon")
 
+HEED_EVERY = 1.0
+"""Seconds until a signal is heeded that the system gave to another thread than the main one, which it does not wake."""
+
 
 class App:
     """The program, for one configuration."""
@@ -112,7 +115,8 @@ class App:
                 clockwork.start()
                 names = [s.name for s in self.config.sources]
                 log.info("started", instance=self.config.instance, pid=os.getpid(), sources=names)
-                host.stop.wait()
+                while not host.stop.wait(HEED_EVERY):
+                    continue
                 log.info("stopping at the next safe point")
             clockwork.stop()
             keys.stop()

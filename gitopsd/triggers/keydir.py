@@ -7,7 +7,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import structlog
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
@@ -20,6 +31,19 @@ LOOK_EVERY = 60.0
 
 CALM = 0.2
 """Seconds without a further event until it is looked: a keypair is two files, a mounted Secret is swapped in steps."""
+
+COMING: list[type[FileSystemEvent]] = [
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+]
+"""What tells that a directory comes or goes. Above the key directory, others' files are written all the time."""
+
+CHANGING: list[type[FileSystemEvent]] = [*COMING, FileModifiedEvent, FileClosedEvent]
+"""What may change a key; reading is none of it."""
 
 
 class KeyDirectory:
@@ -83,8 +107,9 @@ class KeyDirectory:
             if place == self._watched and self._observer is not None and self._observer.is_alive():
                 return
             old, self._observer, self._watched = self._observer, Observer(), place
+            heed = CHANGING if place == self._directory else COMING
             try:
-                self._observer.schedule(_Handler(self._soon), str(place), recursive=False)
+                self._observer.schedule(_Handler(self._soon), str(place), recursive=False, event_filter=heed)
                 self._observer.start()
             except OSError as error:  # such as too many watches: the looks by timer remain
                 log.warning("the key directory is only looked at now and then", why=str(error))
@@ -104,11 +129,8 @@ class KeyDirectory:
 
 
 class _Handler(FileSystemEventHandler):
-    """Reading is no change; everything else may be one."""
-
     def __init__(self, soon: Callable[[], None]) -> None:
         self._soon = soon
 
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type not in {"opened", "closed_no_write"}:
-            self._soon()
+    def on_any_event(self, event: FileSystemEvent) -> None:  # noqa: ARG002 - only those come that were asked for
+        self._soon()

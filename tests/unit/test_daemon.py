@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -196,6 +197,28 @@ def test_run_ends_at_a_signal_with_every_thread_gone_and_the_signals_as_before(s
     assert clockwork.stopped
     assert signal.getsignal(signal.SIGTERM) is before
     assert set(threading.enumerate()) <= threads
+    assert site.status()["daemon"]["running"] is False
+
+
+def test_run_ends_also_at_a_signal_that_the_system_gives_to_another_thread(site: Site) -> None:
+    """It may choose any, and does when a debugger holds the main one: nothing wakes that then."""
+    site.source.commit(files("1"))
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def at_rest() -> bool:
+        """Condition.wait of Event.wait of App.run."""
+        event = sys._current_frames()[main].f_back
+        return event is not None and event.f_back is not None and event.f_back.f_code is App.run.__code__
+
+    def signalled() -> None:
+        while not at_rest():
+            time.sleep(0.01)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    thread = threading.Thread(target=signalled)
+    site.app.run(cast(Clockwork, Inline(at_start=thread.start)))
+    thread.join()
     assert site.status()["daemon"]["running"] is False
 
 

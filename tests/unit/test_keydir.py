@@ -153,3 +153,20 @@ def test_nothing_is_left_running_after_stop(tmp_path: Path, told: Told, watch: W
     told.wait()
     made.stop()
     assert threading.active_count() == before
+
+
+def test_what_is_written_beside_a_directory_that_is_not_there_yet_wakes_nobody(
+    tmp_path: Path, told: Told, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the daemon's own database: each of its writes would have the keys looked at."""
+    heard = Told()
+    monkeypatch.setattr(KeyDirectory, "_soon", lambda _self: heard())
+    beside = tmp_path / "state.db"
+    beside.touch()
+    watch(tmp_path / "keys")
+    for number in range(50):
+        beside.write_text(str(number))
+        beside.read_text()
+    (tmp_path / "keys").mkdir()
+    heard.wait()
+    assert heard.count <= 2, "the directory that comes, and none of the writes before"
