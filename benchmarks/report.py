@@ -97,6 +97,9 @@ def _start(figures: dict[str, Any]) -> Iterator[Row]:
     yield ("start to the last request", f"{figures['quietMs']} ms", f"{figures['floorMs']} ms", "")
     yield ("start, CPU", f"{figures['cpuMs']} ms", "", "")
     yield ("requests of a start", _counts(figures["requests"]), "", "")
+    lost = figures["lost"]
+    yield ("start without its state directory", f"{lost['quietMs']} ms", f"{figures['floorMs']} ms", "")
+    yield ("requests of that", _counts(lost["requests"]), "", "")
     idle = figures["idle"]
     yield (f"requests in {idle['seconds']:g} s of rest", str(idle["requests"]), "0", "")
     yield (f"CPU in {idle['seconds']:g} s of rest", f"{idle['cpuMs']} ms", "", "")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import urllib3
 
 from benchmarks.figures import tally
-from benchmarks.stage import Stage, process_cpu, seconds
+from benchmarks.stage import PATIENCE, Stage, process_cpu, seconds
 from sandbox import Cluster
 from tests.support.world import wait_until
 
@@ -20,27 +23,35 @@ IDLE = 60.0
 
 
 def measure(cluster: Cluster, stage: Stage) -> dict[str, Any]:
-    """From fork to the last request of the start; the floor is one metadata-only list of what is tracked."""
+    """From fork to the last request of the start; the floor is one metadata-only list of what is tracked. `lost`: the
+    same without the state directory."""
     floor = _floor(cluster, stage.name)
-    mark = cluster.audit_offset()
+    found = {"floorMs": round(floor * 1000, 1)}
+    with _started(stage, found) as daemon:
+        mark, used = cluster.audit_offset(), process_cpu(daemon.pid)
+        time.sleep(IDLE)
+        idle = {"requests": len(stage.world.requests(mark)), "cpuMs": round((process_cpu(daemon.pid) - used) * 1000)}
+    stage.world.lose_state()
+    lost: dict[str, Any] = {}
+    with _started(stage, lost):
+        return {**found, "idle": {"seconds": IDLE, **idle}, "lost": lost}
+
+
+@contextmanager
+def _started(stage: Stage, found: dict[str, Any]) -> Iterator[subprocess.Popen[bytes]]:
+    """A daemon that has come to rest; what that took goes to `found`."""
+    mark = stage.world.mark()
     began = time.time()
     daemon = stage.world.start()
-    wait_until(lambda: stage.status().get("phase") == "Synced", "the daemon is at rest", 120)
-    last = _last_request(stage, mark)
-    spent = process_cpu(daemon.pid)
-    asked = tally(stage.world.requests(mark))
-    mark, used = cluster.audit_offset(), process_cpu(daemon.pid)
-    time.sleep(IDLE)
-    idle = {"requests": len(stage.world.requests(mark)), "cpuMs": round((process_cpu(daemon.pid) - used) * 1000)}
-    daemon.terminate()
-    daemon.wait(60)
-    return {
-        "quietMs": round((last - began) * 1000),
-        "cpuMs": round(spent * 1000),
-        "floorMs": round(floor * 1000, 1),
-        "requests": asked,
-        "idle": {"seconds": IDLE, **idle},
-    }
+    wait_until(lambda: stage.status().get("phase") == "Synced", "the daemon is at rest", PATIENCE)
+    found["quietMs"] = round((_last_request(stage, mark) - began) * 1000)
+    found["cpuMs"] = round(process_cpu(daemon.pid) * 1000)
+    found["requests"] = tally(stage.world.requests(mark))
+    try:
+        yield daemon
+    finally:
+        daemon.terminate()
+        daemon.wait(60)
 
 
 def _last_request(stage: Stage, mark: int) -> float:
