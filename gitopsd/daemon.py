@@ -376,6 +376,9 @@ class Actors:
         if desk is None:
             return "", "its source was not read yet"
         fetched = self._poll(desk)
+        actor = self._actors.get(stack)
+        if actor is not None:
+            actor.sweep()  # who asks for a sync wants drift healed, also of what is not watched
         return fetched.head or "", fetched.trouble
 
     def stop(self) -> None:

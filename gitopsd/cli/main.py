@@ -25,7 +25,7 @@ COMMANDS = {
     "show": "show one run: what it did, what its gates saw, why it failed",
     "why": "say what a unit waits for, and what of it has drifted",
     "blame": "say who changed a unit last, and who has written to it since",
-    "sync": "fetch, and bring a stack to the newest commit now",
+    "sync": "fetch, look for drift, and bring a stack to the newest commit now",
     "approve": "allow what a stack waits for",
     "reject": "forbid what a stack waits for: the commit that asks for it has failed",
     "suspend": "let a stack wait: newer commits are only noted, drift is only reported",

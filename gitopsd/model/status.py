@@ -89,7 +89,8 @@ class StackFacts:
     about what the current run does ("wave 10: waiting for Deployment.apps/web/api"). `locked` are sealed values whose
     key is gone; `keys` counts sealed Secrets by the fingerprint of the key that opens them. `additions` are what others
     have added to units, drifted or not, as last seen; `more_additions` counts units beyond those. `only_reported`: the
-    stack file wants drift told and not healed.
+    stack file wants drift told and not healed. `unwatched` are the kinds ("ConfigMap in cluster default") of which no
+    watch tells now, with the reason: their drift is found by the next sweep.
     """
 
     name: str
@@ -109,6 +110,7 @@ class StackFacts:
     additions: Mapping[UnitId, tuple[Addition, ...]] = field(default_factory=dict)
     more_additions: int = 0
     only_reported: bool = False
+    unwatched: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class Facts:
         self.current: RunRecord | None = None
         self.progress = ""
         self.only_reported = False
+        self.unwatched: Mapping[str, str] = {}
         self._health: dict[UnitId, UnitHealth] = {}
         self._drifted: dict[UnitId, UnitDrift] = {}
         self._mended: dict[UnitId, UnitDrift] = {}
@@ -163,4 +164,5 @@ class Facts:
             additions=additions,
             more_additions=unlisted,
             only_reported=self.only_reported,
+            unwatched=self.unwatched,
         )

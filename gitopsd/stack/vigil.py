@@ -81,7 +81,7 @@ class Vigil:
         self._wholes: dict[Topic, frozenset[UnitId]] = {}
         self._rules: set[tuple[str, tuple[str, str] | None]] = set()
         self._expected: frozenset[Topic] = frozenset()
-        self._blind: set[Topic] = set()
+        self._blind: dict[Topic, str] = {}
         self._seen: dict[UnitId, Imprint] = {}  # as last seen, where that is not what is on record
         self._suspects: dict[UnitId, float] = {}
         self._ailing: dict[UnitId, float] = {}
@@ -113,28 +113,30 @@ class Vigil:
                 self._see_again(topic)
             case Blind(fault):
                 with self._lock:
-                    known = topic in self._blind
-                    self._blind.add(topic)
-                if not known:
+                    known = self._blind.get(topic)
+                    self._blind[topic] = str(fault)
+                if known is None:
                     log.warning("not watched now", topic=str(topic), error=str(fault))
-                return
+                if known == str(fault):
+                    return
             case Sighted():
-                self._see_again(topic)
-                return
+                if not self._see_again(topic):
+                    return
         self.stir()
 
-    def _see_again(self, topic: Topic) -> None:
+    def _see_again(self, topic: Topic) -> bool:
+        """Whether it was not seen before."""
         with self._lock:
-            known = topic in self._blind
-            self._blind.discard(topic)
+            known = self._blind.pop(topic, None) is not None
         if known:
             log.info("watched again", topic=str(topic))
+        return known
 
     def expect(self, topics: Iterable[Topic]) -> None:
         """These watches tell of the stack from now on, and no others."""
         with self._lock:
             self._expected = frozenset(topics)
-            self._blind &= self._expected
+            self._blind = {topic: why for topic, why in self._blind.items() if topic in self._expected}
 
     def redefined(self, cluster: str, kind: tuple[str, str] | None) -> None:
         """A rule has changed that decides what becomes of the objects of a kind (None: of any)."""
@@ -149,6 +151,11 @@ class Vigil:
         topic = Topic(unit.cluster, unit.group, unit.kind)
         with self._lock:
             return topic in self._expected and topic not in self._blind
+
+    def unwatched(self) -> Mapping[str, str]:
+        """The kinds that should be watched and cannot be now, with the reason."""
+        with self._lock:
+            return {str(topic): why for topic, why in self._blind.items() if topic in self._expected}
 
     def judge(self, baselines: Mapping[UnitId, Baseline]) -> None:
         """Decide about what was seen since the last call. `baselines` is what is on record now."""

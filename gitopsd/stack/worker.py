@@ -112,6 +112,10 @@ class StackWorker:
     def judge(self) -> None:
         """Decide which of the things that the watches have seen deserve a look, and when."""
         self.vigil.judge(self.ledger.record.baselines(self.name))
+        unwatched = self.vigil.unwatched()
+        if unwatched != self.facts.unwatched:
+            self.facts.unwatched = unwatched
+            self.facts.publish()
 
     def _keep_watch(self, ask: Ask) -> None:
         """Have everything watched that the stack tracks."""

@@ -24,15 +24,16 @@ NOT_TOLD = "who did it is not known: Terraform does not say"
 def drift_text(document: Mapping[str, Any], now: datetime) -> Iterator[Block]:
     """Every stack with drift or with additions of others; what is live first, what git says second."""
     yield daemon_line(document, now)
-    quiet = True
-    for stack in document["stacks"]:
+    stacks: Sequence[Mapping[str, Any]] = document["stacks"]
+    for stack in stacks:
         blocks = list(_stack(stack, now))
         if blocks:
-            quiet = False
             yield BLANK
             yield from blocks
-    if quiet:
+    if not any(stack.get("drift") or stack.get("additions") for stack in stacks):
         yield line(good("No drift is known"), ", and nothing that others have added.")
+    for stack in stacks:
+        yield from _unwatched(stack)
 
 
 def _stack(stack: Mapping[str, Any], now: datetime) -> Iterator[Block]:
@@ -54,6 +55,14 @@ def _stack(stack: Mapping[str, Any], now: datetime) -> Iterator[Block]:
         yield Table(("UNIT", "BY", "WRITTEN", "FIELDS"), [_added_row(entry, now) for entry in added], indent=2)
     if stack.get("moreAdditions"):
         yield line(dim(f"and something in {counted(stack['moreAdditions'], 'more unit')}"), indent=2)
+
+
+def _unwatched(stack: Mapping[str, Any]) -> Iterator[Block]:
+    blind: Sequence[Mapping[str, str]] = stack.get("unwatched", ())
+    if blind:
+        yield BLANK
+        yield line(strong(stack["name"]), ": not watched now. ", dim("Drift is found by a look every few minutes"))
+        yield from (line(warn(each["kind"]), f": {each['why']}", indent=2) for each in blind)
 
 
 def unit_drift(entry: Mapping[str, Any], now: datetime, *, indent: int = 2) -> Iterator[Block]:

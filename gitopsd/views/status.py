@@ -77,6 +77,7 @@ def stack_status(facts: StackFacts) -> dict[str, Any]:
         "additions": addition_entries(facts),
         "moreAdditions": facts.more_additions,
         "onlyReported": facts.only_reported,
+        "unwatched": [{"kind": kind, "why": why} for kind, why in sorted(facts.unwatched.items())],
     }
     return document
 

@@ -113,6 +113,10 @@ def _details(stack: Mapping[str, Any], now: datetime) -> Iterator[Block]:
     yield from _attention(stack["attention"], now)
     if stack.get("drift"):
         yield line(dim("what has drifted, field by field: gitopsd status --drift"), indent=2)
+    blind = stack.get("unwatched", ())
+    if blind:
+        more = f" (and {counted(len(blind) - 1, 'more kind')}: gitopsd status --drift)" if len(blind) > 1 else ""
+        yield line(warn("not watched now"), f" {blind[0]['kind']}: {blind[0]['why']}{more}", indent=2)
     for item in stack.get("pendingPrune", ()):
         since = f" ({ago(item['since'], now)})" if item["since"] else ""
         yield line(warn("not pruned yet"), f" {item['unit']}{since}: {item['reason']}", indent=2)

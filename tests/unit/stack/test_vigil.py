@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pytest
@@ -190,10 +191,15 @@ def test_a_watch_covers_its_kind_until_it_is_blind(vigil: Vigil) -> None:
     vigil.expect([MAPS])
     assert vigil.covers(MAP)
     assert not vigil.covers(WEB)
-    vigil.told(MAPS, Blind(EnvironmentFault("connection refused")))
+    stirred: list[Mapping[str, str]] = []
+    vigil.stir = lambda: stirred.append(vigil.unwatched())
+    for _ in range(2):
+        vigil.told(MAPS, Blind(EnvironmentFault("connection refused")))
     assert not vigil.covers(MAP)
-    vigil.told(MAPS, Sighted())
+    for _ in range(2):
+        vigil.told(MAPS, Sighted())
     assert vigil.covers(MAP)
+    assert stirred == [{"ConfigMap in cluster default": "connection refused"}, {}], "told once each"
     vigil.told(MAPS, Blind(EnvironmentFault("gone")))
     vigil.told(MAPS, Whole(frozenset({MAP, OTHER})))
     assert vigil.covers(MAP)

@@ -17,7 +17,7 @@ from gitopsd.stack.differences import ASKS
 from gitopsd.views.drift_text import drift_text, remedy
 from gitopsd.views.layout import printed
 from gitopsd.views.status import stack_status, status_document
-from gitopsd.views.status_text import converged
+from gitopsd.views.status_text import converged, status_text
 from gitopsd.views.why import WhyFacts, why_document, why_text
 from tests.unit.views.samples import API, CONFIG, GOOD, NEW, NOW, at, hold, memory, state
 
@@ -164,6 +164,20 @@ def test_what_an_older_daemon_has_written_can_be_shown() -> None:
     for name in ("drift", "additions", "onlyReported"):
         del old["stacks"][0][name]
     assert "No drift is known" in "\n".join(printed(drift_text(old, NOW), colour=False))
+
+
+def test_kinds_that_cannot_be_watched_are_told_with_the_reason() -> None:
+    blind = {"Secret in cluster default": "may not watch secrets", "ConfigMap in cluster default": "may not list"}
+    given = facts(unwatched=blind)
+    shown = text(given)
+    assert any("No drift is known" in line for line in shown)
+    assert [line.strip() for line in shown if line.startswith("  ")] == [
+        "ConfigMap in cluster default: may not list",
+        "Secret in cluster default: may not watch secrets",
+    ]
+    status = "\n".join(printed(status_text(document(given), NOW), colour=False))
+    assert "not watched now ConfigMap in cluster default: may not list (and 1 more kind: gitopsd status" in status
+    assert converged(document(given)) == converged(document(facts())), "nothing is wrong with the stack for it"
 
 
 def test_a_value_cannot_write_to_the_terminal() -> None:
