@@ -131,6 +131,31 @@ def test_lists_that_somebody_puts_in_another_order_are_put_back(at_rest: Callabl
     world.wait_phase("Synced")
 
 
+def test_what_somebody_removes_or_makes_anew_is_as_in_git_again(at_rest: Callable[..., World], namespace: str) -> None:
+    """Who removes a field leaves nobody's name; who makes an object anew leaves none of our marks."""
+    web = deployment("web", GOOD, 2)
+    container = web["spec"]["template"]["spec"]["containers"][0]
+    container["env"] = [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
+    world = at_rest(web, config_map("cut", {"v": "git", "w": "git"}), config_map("anew", {"v": "git"}))
+    _patch(world, namespace, "configmap/cut", [{"op": "remove", "path": "/data/w"}])
+    _patch(world, namespace, "deployment/web", [{"op": "remove", "path": "/spec/template/spec/containers/0/env/1"}])
+    theirs = config_map("anew", {"v": "theirs"})
+    world.kubectl("replace", "--force", "-n", namespace, "-f", "-", input=json.dumps(theirs))
+
+    def as_in_git() -> bool:
+        live = _live(world, namespace, "deployment/web")["spec"]["template"]["spec"]["containers"][0]
+        marks = _live(world, namespace, "configmap/anew")["metadata"].get("labels", {})
+        maps = {name: world.data(namespace, name) for name in ("cut", "anew")}
+        return (
+            maps == {"cut": {"v": "git", "w": "git"}, "anew": {"v": "git"}}
+            and live["env"] == container["env"]
+            and PART_OF in marks
+        )
+
+    wait_until(as_in_git, "all is as in git")
+    world.wait_phase("Synced")
+
+
 def test_what_is_written_through_scale_is_healed_and_a_status_is_not_ours(
     at_rest: Callable[..., World], namespace: str
 ) -> None:
