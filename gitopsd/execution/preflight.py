@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import Event
 
 from gitopsd.kinds.pods import pod_of
 from gitopsd.model.errors import EnvironmentFault
@@ -52,10 +53,18 @@ def preflight(
         autoscaled_targets(desired),
         waiting or {},
     )
+    broken = Event()
+
+    def ask(unit: KubernetesUnit) -> Finding | None:
+        """None once something before it has failed."""
+        try:
+            return None if broken.is_set() else asker.ask(unit)
+        except BaseException:
+            broken.set()
+            raise
+
     with ThreadPoolExecutor(min(parallel, len(candidates)), "preflight") as pool:
-        asked = {c.unit.id: pool.submit(asker.ask, c.unit) for c in candidates}
-        wait(asked.values(), return_when=FIRST_EXCEPTION)
-        pool.shutdown(cancel_futures=True)
+        asked = {c.unit.id: pool.submit(ask, c.unit) for c in candidates}
     return _gathered(asked)
 
 
@@ -64,17 +73,18 @@ def _same_spec(live: LiveObject | None, answer: Accepted) -> bool:
     return live is not None and live.body.get("spec") == answer.live.body.get("spec")
 
 
-def _gathered(asked: Mapping[UnitId, Future[Finding]]) -> dict[UnitId, Finding]:
+def _gathered(asked: Mapping[UnitId, Future[Finding | None]]) -> dict[UnitId, Finding]:
     """The findings. Raises one EnvironmentFault for all faults; a bug's exception passes as it is."""
     found: dict[UnitId, Finding] = {}
     faults: list[EnvironmentFault] = []
     for unit, future in asked.items():
-        if future.cancelled():
-            continue  # something before it has failed
         try:
-            found[unit] = future.result()
+            finding = future.result()
         except EnvironmentFault as fault:
             faults.append(fault)
+        else:
+            if finding is not None:
+                found[unit] = finding
     if faults:
         problems = dict.fromkeys(problem for fault in faults for problem in fault.problems)
         waits = [fault.retry_after for fault in faults if fault.retry_after is not None]

@@ -299,7 +299,7 @@ def test_a_cluster_that_is_away_is_not_asked_about_every_candidate() -> None:
     with pytest.raises(EnvironmentFault) as error:
         ask(wanted, cluster, parallel=1)
     assert [p.message for p in error.value.problems] == ["cluster default does not answer"]
-    assert len(cluster.asked) < len(names)
+    assert len(cluster.asked) == 1
 
 
 def test_a_bug_is_not_taken_for_a_fault() -> None:
